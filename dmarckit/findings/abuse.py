@@ -26,7 +26,8 @@ def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
     """
     if not domain.history(context.start, context.thresholds.history_days):
         return []
-    signed = _passing_signatures(domain)
+    signed = domain.signatures
+    signed = signed[signed["passed"] & signed["aligned"] & (signed["selector"] != "")]
     found = [*_taken_over(domain, context), *_with_new_key(domain, context, signed)]
     taken = {finding.subject for finding in found}
     return found + [f for f in _replayed(domain, context, signed) if f.subject not in taken]
@@ -58,9 +59,7 @@ def _new_ones(
     With their messages of the window, their first day, and the number of networks.
     """
     limits = context.thresholds
-    first = rows[[column, "day"]].drop_duplicates(column)  # rows are in the order of days
-    new = context.last(first, limits.baseline_days)
-    days = dict(zip(map(str, new[column]), new["day"], strict=True))
+    days = counts.first_days(rows, column, context.today - limits.baseline_days * DAY)
     for name, part in counts.groups(context.window(rows), column) if days else ():
         since = days.get(name)
         if since and _enough(part, context) and domain.history(since, limits.history_days):
@@ -88,19 +87,6 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         such = queries.one_of("lower(header_from)", [name]), "dkim_aligned OR spf_aligned"
         query = window_query(domain, context, *such)
         yield _abuse(domain, context, name, rows, since, summary, action, n, query)
-
-
-def _passing_signatures(domain: DomainFacts) -> pd.DataFrame:
-    rows = domain.signatures.drop(columns=["header_from", "disposition", "in_inventory", "ours"])
-    rows = rows[rows["passed"] & rows["aligned"] & (rows["selector"] != "")]
-    d, s = rows["dkim_domain"].array, rows["selector"].array
-    codes, pairs = pd.factorize(d.codes.astype("int64") * len(s.categories) + s.codes)
-    names = [
-        f"{d.categories[pair // len(s.categories)]}/{s.categories[pair % len(s.categories)]}"
-        for pair in pairs
-    ]
-    order, distinct = pd.factorize(pd.Index(names, dtype=object), sort=True)
-    return rows.assign(signature=pd.Categorical.from_codes(order[codes], categories=distinct))
 
 
 def _with_new_key(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> Iterator[Finding]:
@@ -146,7 +132,10 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
     for name, rows in counts.groups(signed, "signature"):
         if name not in owners:
             continue
-        both, owner = context.window(rows), _owners(domain, context, rows, owners[name])
+        both = context.window(rows)
+        if total(both) < limits.abuse_messages:
+            continue
+        owner = _owners(domain, context, rows, owners[name])
         owned, messages = counts.among(both["sender"], owner), both["messages"].to_numpy()
         n, mine = (counts.whole(messages[whose].sum()) for whose in (~owned, owned))
         if n <= limits.abuse_factor * mine or not _enough(both[~owned], context):
@@ -177,8 +166,9 @@ def _owners(
 ) -> set[str]:
     """Return who owns a signature: who had it, where most of it is new and comes from all over."""
     theirs = counts.among(rows["sender"], owners)
-    since = rows["day"][theirs].min()
-    if not since >= context.today - context.thresholds.baseline_days * DAY:
+    since = rows["day"].iloc[theirs.argmax()]  # rows are in the order of days
+    before_that = context.today - context.thresholds.baseline_days * DAY
+    if not theirs.any() or since < before_that:
         return owners
     before = rows[rows["day"] < since]
     if before.empty or _new_networks(domain, rows[theirs], since) <= OWN_NETWORKS:

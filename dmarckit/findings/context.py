@@ -58,10 +58,10 @@ class Context:
 
     def last(self, frame: pd.DataFrame, days: int) -> pd.DataFrame:
         """Return the rows of the last `days` whole days and of today."""
-        first = self.today - days * DAY
-        if frame["day"].is_monotonic_increasing:  # as in `DomainFacts`: nothing is copied
-            return frame.iloc[frame["day"].searchsorted(first) :]
-        return frame[frame["day"] >= first]
+        first, seen = (self.today - days * DAY).to_datetime64(), day_values(frame)
+        if (seen[1:] >= seen[:-1]).all():  # as in `DomainFacts`: nothing is copied
+            return frame.iloc[seen.searchsorted(first) :]
+        return frame[seen >= first]
 
     @property
     def window_days(self) -> list[datetime]:
@@ -89,9 +89,9 @@ class DomainFacts:
     """The facts of one policy domain: frames as in `Facts`, and what follows from them.
 
     Rows are in the order of days, and do not name the domain; `messages` also says which rows
-    `fails` and were `blocked`, and `quotes` are the `policies` with what was quoted before
-    (`with_changes`). A frame costs up to a millisecond: rules look at `at_most`, `has`, `history`
-    and `complete` first.
+    `fails` and were `blocked`, `signatures` what `signature` (``d/s``) they are about, and `quotes`
+    are the `policies` with what was quoted before (`with_changes`). A frame costs up to a
+    millisecond: rules look at `at_most`, `has`, `history` and `complete` first.
     """
 
     messages = _Frame()
@@ -132,6 +132,7 @@ class DomainFacts:
         """the policy in force as reporters quote it; p is None when nobody has"""
         self._of_senders: dict[str, tuple[pd.DataFrame, dict[str, slice]]] = {}
         self._tests: dict[str, str] = {}
+        self._week: dict[Any, float] = {}
 
     def at_most(self, *classes: str) -> int:
         """Return the messages of these classes, or of all, over all days; nothing is cut for it."""
@@ -178,33 +179,46 @@ class DomainFacts:
         """
         if sender not in self._tests:
             known = addresses(self, [sender])
-            counted = self.of("addresses", sender)["addresses"].sum()
-            spf = self.of("spf", sender)
-            spf = spf[spf["result"] == "pass"]
+            all_known = self.n_addresses.get(sender, 0) <= len(known)
+            spf = self.spf
+            passes = (spf["result"] == "pass").to_numpy() & among(spf["sender"], [sender])
             # a sum of fractions depends on their order
-            sent = self.of("messages", sender)["messages"].sum() - 0.01
+            least = self._sent.get(sender, 0) - 0.01 - 0.5
             test = queries.one_of("source_ip", known)
-            if not spf.empty and (counted > len(known) or spf["messages"].sum() > sent - 0.5):
-                proves = queries.proves_spf(str(name) for name in spf["spf_domain"].unique())
-                test = f"{test} AND {proves}" if counted <= len(known) else proves
+            if passes.any() and (not all_known or total(spf, passes) > least):
+                proves = queries.proves_spf(names(spf, "spf_domain", passes))
+                test = f"{test} AND {proves}" if all_known else proves
             self._tests[sender] = f"({test})"
         return self._tests[sender]
+
+    def sent_of_week(self, context: Context, senders: Iterable[str]) -> float:
+        """Return the messages that some senders sent in the last 7 days."""
+        if not self._week:
+            self._week = sums(context.last(self.messages, 7), "sender").to_dict()
+        return sum(self._week.get(sender, 0) for sender in senders)
+
+    @cached_property
+    def n_addresses(self) -> dict[Any, float]:
+        """The number of addresses of each sender."""
+        return sums(self.addresses, "sender", "addresses").to_dict()
+
+    @cached_property
+    def _sent(self) -> dict[Any, float]:
+        return sums(self.messages, "sender").to_dict()
 
     @cached_property
     def exceptions(self) -> tuple[list[str], list[str]]:
         """The report_uids of reports that name another domain, and of those that do not count."""
-        known = self.reports[["oddity", "report_uid"]][self.reports["report_uid"] != ""]
-        repeated = known["oddity"] == "repeated"
-        uids = known["report_uid"]
-        return uids[~repeated].tolist(), uids[repeated].tolist()
+        uids, oddities = (self.reports[column].to_numpy() for column in ("report_uid", "oddity"))
+        listed, repeated = uids != "", oddities == "repeated"
+        return uids[listed & ~repeated].tolist(), uids[listed & repeated].tolist()
 
     @cached_property
     def proving(self) -> set[str]:
         """The senders that authenticate as themselves, by SPF or DKIM."""
         spf, signed = self.spf, self.signatures
-        by_spf = spf.loc[spf["result"] == "pass", "sender"].unique()
-        by_dkim = signed.loc[signed["passed"] & ~signed["aligned"], "sender"].unique()
-        return {*map(str, by_spf), *map(str, by_dkim)}
+        by_spf = names(spf, "sender", spf["result"] == "pass")
+        return {*by_spf, *names(signed, "sender", signed["passed"] & ~signed["aligned"])}
 
 
 def among(values: pd.Series[Any], names: Container[str]) -> NDArray[np.bool_]:
@@ -214,14 +228,54 @@ def among(values: pd.Series[Any], names: Container[str]) -> NDArray[np.bool_]:
     return found
 
 
+def names(frame: pd.DataFrame, column: str, where: Any) -> list[str]:
+    """Return the values of a column in the rows where something holds, in their order."""
+    codes, known = _codes(frame[column])
+    return [str(known[code]) for code in np.sort(pd.unique(codes[np.asarray(where)]))]
+
+
+def first_days(
+    rows: pd.DataFrame, column: str, since: pd.Timestamp | None = None
+) -> dict[str, pd.Timestamp]:
+    """Return the values of a column, or those that are new `since` a day → their first day.
+
+    Rows are in the order of days.
+    """
+    codes, known = _codes(rows[column])
+    used, first = np.unique(codes, return_index=True)
+    if since is not None:
+        is_new = day_values(rows)[first] >= since.to_datetime64()
+        used, first = used[is_new], first[is_new]
+    return dict(zip(map(str, known[used]), rows["day"].array[first], strict=True))
+
+
+def day_values(frame: pd.DataFrame) -> NDArray[np.datetime64]:
+    """Return the days of a frame as numpy has them, which compares them much faster."""
+    return frame["day"].to_numpy("datetime64[us]")
+
+
+def is_on(frame: pd.DataFrame, days: Iterable[pd.Timestamp]) -> NDArray[np.bool_]:
+    """Return which rows are of one of the days (as `isin`, but fast)."""
+    them = np.array([day.to_datetime64() for day in days], "datetime64[us]")
+    return np.isin(day_values(frame), them)
+
+
+def daily(rows: pd.DataFrame, *columns: str) -> tuple[pd.DatetimeIndex, list[NDArray[Any]]]:
+    """Return the days of some rows, and the sums of columns on each of them."""
+    codes, days = _codes(rows["day"])
+    counted = (np.bincount(codes, rows[c].to_numpy("float64"), len(days)) for c in columns)
+    return pd.DatetimeIndex(days), list(counted)
+
+
 def _codes(values: pd.Series[Any]) -> tuple[NDArray[Any], Any]:
     """Return each value's place among the values there are, and these in order."""
     if isinstance(values.array, pd.Categorical):
         return values.array.codes, values.array.categories
-    if not values.is_monotonic_increasing:
+    if values.dtype.kind != "M" or not values.is_monotonic_increasing:
         return pd.factorize(values, sort=True)
-    first = np.ones(len(values), bool)  # days in their order
-    first[1:] = values.array[1:] != values.array[:-1]
+    days = values.to_numpy("datetime64[us]")
+    first = np.ones(len(days), bool)
+    first[1:] = days[1:] != days[:-1]
     return np.cumsum(first) - 1, pd.Index(values.array[first])
 
 
@@ -260,6 +314,8 @@ class DomainParts:
         self._others = others.assign(
             **{str(c): frame[c].astype("category").astype(object) for c in texts}
         )
+        # objects here too: pandas looks for a column in texts of Arrow
+        self._columns = pd.Index([*others, *(n.column for n in self._names)], dtype=object)
 
     def cut(self, domain: str) -> pd.DataFrame:
         """Return the rows about a domain, without the names of others in categoricals.
@@ -269,7 +325,9 @@ class DomainParts:
         place = self.rows.get(domain, slice(0, 0))
         rows = self._others.iloc[place]
         columns = {names.column: names.cut(place) for names in self._names}
-        return pd.concat([rows, pd.DataFrame(columns, rows.index, copy=False)], axis=1)
+        cut = pd.concat([rows, pd.DataFrame(columns, rows.index, copy=False)], axis=1)
+        cut.columns = self._columns
+        return cut
 
 
 class _Names:
@@ -279,12 +337,15 @@ class _Names:
         self.column = str(values.name)
         self._codes, names = _codes(values)
         self._names = np.asarray(names, dtype=object)
-        self._place = np.zeros(len(names), "int32")  # of a name in the part that is cut
+        self._is_used = np.zeros(len(names), bool)  # in the part that is cut
+        self._place = np.zeros(len(names), "int32")
 
     def cut(self, rows: slice) -> pd.Categorical:
         """Return the values of some rows, with the names that they have."""
         codes = self._codes[rows]
-        used = np.sort(pd.unique(codes))
+        self._is_used[codes] = True
+        used = np.flatnonzero(self._is_used)
+        self._is_used[used] = False
         self._place[used] = np.arange(len(used))
         dtype = pd.CategoricalDtype(pd.Index(self._names[used], dtype=object))
         return pd.Categorical.from_codes(self._place[codes], dtype=dtype)
@@ -305,6 +366,7 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     frames = {name: getattr(facts, name) for name in FRAMES if name != "quotes"}
     frames["quotes"] = with_changes(facts.policies)
     frames["messages"] = sent.assign(fails=fails, blocked=blocked)
+    frames["signatures"] = facts.signatures.assign(signature=_signatures(facts.signatures))
     parts = {name: DomainParts(frame) for name, frame in frames.items()}
     whole = complete[complete["complete"].astype(bool)].groupby("domain", observed=True)["day"]
     days = {str(name): sorted(pd.Timestamp(d) for d in part) for name, part in whole}
@@ -323,15 +385,27 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
         yield DomainFacts(name, parts, *known, policies.get(name))
 
 
+def _signatures(rows: pd.DataFrame) -> pd.Categorical:
+    """Return ``d/s`` of each row of `Facts.signatures`."""
+    d, s = (rows[column].array for column in ("dkim_domain", "selector"))
+    codes, pairs = pd.factorize(d.codes.astype("int64") * len(s.categories) + s.codes)
+    names = [
+        f"{d.categories[pair // len(s.categories)]}/{s.categories[pair % len(s.categories)]}"
+        for pair in pairs
+    ]
+    order, distinct = pd.factorize(pd.Index(names, dtype=object), sort=True)
+    return pd.Categorical.from_codes(order[codes], categories=distinct)
+
+
 def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:
     """Return the first day by ends of reports: one that claims to cover a year is no history."""
     first = days.groupby(domains, observed=True).min().dropna()
     return {str(name): pd.Timestamp(day).floor("D") for name, day in first.items()}
 
 
-def total(frame: pd.DataFrame) -> int:
-    """Return the messages of a frame, as a whole number."""
-    return whole(frame["messages"].sum())
+def total(frame: pd.DataFrame, where: Any = slice(None)) -> int:
+    """Return the messages of a frame, or of the rows where something holds, as a whole number."""
+    return whole(frame["messages"].to_numpy()[where].sum())
 
 
 def whole(n: float) -> int:
@@ -341,8 +415,8 @@ def whole(n: float) -> int:
 
 def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
     """Return the first and last day with messages; None without any."""
-    days = frame.loc[frame["messages"] > 0, "day"]
-    return (None, None) if days.empty else (days.min().date(), days.max().date())
+    days = day_values(frame)[frame["messages"].to_numpy() > 0]
+    return (days.min().item().date(), days.max().item().date()) if len(days) else (None, None)
 
 
 def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict[str, str]:
@@ -408,7 +482,7 @@ def disposition_words(frame: pd.DataFrame) -> str:
 
 def failing_ours(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the messages of senders that are or may be ours that fail, relayed ones apart."""
-    fails = ~frame["da"] & ~frame["sa"] & frame["ours"]
+    fails = ~(frame["da"] | frame["sa"]) & frame["ours"]
     return frame[fails & ~among(frame["class"], RELAYED)]
 
 
@@ -417,16 +491,14 @@ def addresses(domain: DomainFacts, senders: Iterable[str], *, failing: bool = Fa
 
     With `failing` those whose mail failed in the last 7 days, if any did.
     """
-    names = set(senders)
-    if len(names) == 1:
-        rows = domain.of("sources", *names)
-    else:
-        columns = ["messages", "failed", "source_ip"]
-        rows = domain.sources[columns][among(domain.sources["sender"], names)]
-    if failing and (rows["failed"] > 0).any():
-        rows = rows[rows["failed"] > 0]
+    rows = domain.sources
+    theirs = among(rows["sender"], set(senders))
+    bad = theirs & (rows["failed"] > 0).to_numpy()
+    if failing and bad.any():
+        theirs = bad
     # equal ones by their text: the same evidence every day
-    found = sorted(zip((-rows["messages"]).tolist(), rows["source_ip"].tolist(), strict=True))
+    messages, ips = -rows["messages"].to_numpy()[theirs], rows["source_ip"].array[theirs]
+    found = sorted(zip(messages.tolist(), ips.tolist(), strict=True))
     return list(dict.fromkeys(ip for _n, ip in found))
 
 
@@ -504,19 +576,20 @@ class Loss:
         )
 
 
-def lost_mail(context: Context, rows: pd.DataFrame, sent: pd.DataFrame | None = None) -> Loss:
-    """Return what was lost of `rows`, which are of senders of ours; `sent` is all they sent."""
+def lost_mail(context: Context, rows: pd.DataFrame, sent: float | None = None) -> Loss:
+    """Return what was lost of `rows`, which are of senders of ours.
+
+    `sent` is all that they sent in the last 7 days (`DomainFacts.sent_of_week`).
+    """
     week = context.last(rows, 7)
-    lost = week[["day", "reporter", "disposition", "messages"]]
-    lost = lost[among(lost["disposition"], BLOCKED)]
+    lost = week[among(week["disposition"], BLOCKED)]
     names = list(top_counts(lost, "reporter", 2))
-    everything = week if sent is None else context.last(sent, 7)
     numbers = sums(lost, "disposition")
     return Loss(
         whole(numbers.get("quarantine", 0)),
         whole(numbers.get("reject", 0)),
-        int(lost.loc[lost["messages"] > 0, "day"].nunique()),
-        total(everything),
+        len(np.unique(day_values(lost)[lost["messages"].to_numpy() > 0])),
+        total(week) if sent is None else whole(sent),
         first_day=day_span(lost)[0],
         reporter=names[0] if len(names) == 1 else "",
     )
@@ -562,12 +635,12 @@ def how_mended(
     What comes once a week among daily mail has not ended on the days between. Empty else.
     """
     least, seen = context.thresholds.recent_days, {d for d in domain.complete if d < context.today}
-    all_days = sorted(seen.intersection(sent["day"]))
+    all_days = sorted(seen.intersection(sent["day"].unique()))
     days = all_days[-least:]
-    bad, of = (total(rows[rows["day"].isin(days)]) for rows in (wrong, sent))
+    bad, of = (total(rows, is_on(rows, days)) for rows in (wrong, sent))
     if len(days) < least or bad > tolerated * of:
         return ""
-    bad_days = set(wrong["day"])
+    bad_days = set(wrong["day"].unique())
     at = [place for place, day in enumerate(all_days) if day in bad_days][-10:]
     if not bad and len(at) > 1 and len(all_days) - 1 - at[-1] < 2 * np.median(np.diff(at)):
         return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,8 +19,6 @@ from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
 from dmarckit.findings.dmarc_policy import changed_tags
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, safe, share
 
-_COLUMNS = ["day", "reporter", "sender", "dkim_domain", "selector", "passed", "living", "covered"]
-_COLUMNS += ["disposition", "messages"]
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
 
@@ -42,19 +41,21 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most() < limits.dkim_part or not domain.history(context.today, 2):
         return []
     rows = domain.signatures
-    rows = rows[_COLUMNS][rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
+    rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
+    failed = rows["messages"].where(~rows["passed"] & ~rows["covered"], 0)
+    if failed.sum() < limits.dkim_part - 0.5:
+        return []
+    rows = rows.assign(failed=failed)
     # a reporter that leaves the selector out, where others do name it
     named = rows["selector"] != ""
     if not named.all():
         rows = rows[named | ~rows["dkim_domain"].isin(rows.loc[named, "dkim_domain"].unique())]
-    rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
     found = []
-    for d, signed in c.groups(rows, "dkim_domain"):
-        for s, carry in c.groups(signed, "selector"):
-            if carry["failed"].sum() >= limits.dkim_part - 0.5:
-                breakage = _breakage(domain, context, d, s, carry)
-                if breakage is not None and not _given_up(domain, carry, context):
-                    found.append(_finding(domain, context, breakage))
+    for _signature, carry in c.groups(rows, "signature"):
+        if carry["failed"].to_numpy().sum() >= limits.dkim_part - 0.5:
+            breakage = _breakage(domain, context, carry)
+            if breakage is not None and not _given_up(domain, carry, context):
+                found.append(_finding(domain, context, breakage))
     return found
 
 
@@ -73,17 +74,17 @@ class _Breakage:
     @cached_property
     def last(self) -> pd.Timestamp:
         """Return the last day on which it was broken: the days after it may be mended."""
-        daily = c.sums(self.now, "day", "failed") / c.sums(self.now, "day")
-        return pd.Timestamp(daily.index[daily >= 0.5 * _failing_share(self.now)].max())
+        days, (n, failed) = c.daily(self.now, "messages", "failed")
+        return pd.Timestamp(days[failed / n >= 0.5 * _failing_share(self.now)].max())
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
         (n, failed), (n_before, failed_before) = (
-            (c.sums(rows, column), c.sums(rows, column, "failed"))
+            (c.sums(rows, column).to_dict(), c.sums(rows, column, "failed").to_dict())
             for rows in (self.now, self.before)
         )
-        compared = [str(name) for name in n.index if c.whole(n[name]) >= least]
-        before = {name: share(failed_before[name], n_before[name]) for name in n_before.index}
+        compared = [str(name) for name in n if c.whole(n[name]) >= least]
+        before = {name: share(failed_before[name], n_before[name]) for name in n_before}
         rose = [
             name
             for name in compared
@@ -96,14 +97,13 @@ def _failing_share(rows: pd.DataFrame) -> float:
     return share(float(rows["failed"].sum()), float(rows["messages"].sum()))
 
 
-def _breakage(
-    domain: DomainFacts, context: Context, d: str, s: str, rows: pd.DataFrame
-) -> _Breakage | None:
+def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Breakage | None:
     """Return how a signature is broken; None if it is not.
 
     `rows` are all that carry it, with the messages that `failed`.
     """
     limits, few = context.thresholds, context.thresholds.recent_days
+    d, s = (str(rows[column].iloc[0]) for column in ("dkim_domain", "selector"))
     baseline = limits.baseline_days * DAY
     if not rows["living"].any():
         failing = context.last(rows[rows["failed"] > 0], limits.ready_days)
@@ -113,10 +113,10 @@ def _breakage(
         now = rows[rows["day"].isin(days)]
         since = rows.loc[rows["failed"] > 0, "day"].min()
         return _Breakage(d, s, since, days, now, rows.iloc[:0], living=False)
-    daily = c.sums(rows, "day")
-    is_over = daily.index.isin(pd.DatetimeIndex(domain.complete)) & (daily.index < context.today)
-    day, n = daily.index[is_over], daily.to_numpy()[is_over]
-    failed = c.sums(rows, "day", "failed").to_numpy()[is_over]
+    day, (n, failed) = c.daily(rows, "messages", "failed")
+    over = set(domain.complete[: bisect_left(domain.complete, context.today)])
+    is_over = np.array([one in over for one in day])
+    day, n, failed = day[is_over], n[is_over], failed[is_over]
     if not len(day):
         return None
     p = share(failed[-few:].sum(), n[-few:].sum())
@@ -139,8 +139,8 @@ def _breakage(
         return None
     since, first, last = day[began], day[lasting][0], day[-1]
     days = [one for one in domain.complete if first <= one <= last]
-    earlier = rows[rows["day"].isin(day[usual])]
-    return _Breakage(d, s, since, days, rows[rows["day"].isin(days)], earlier, living=True)
+    now, earlier = (rows[c.is_on(rows, some)] for some in (days, day[usual]))
+    return _Breakage(d, s, since, days, now, earlier, living=True)
 
 
 def two_proportion_z(part: float, whole: float, part_before: float, whole_before: float) -> float:
@@ -255,8 +255,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
     failing = now[now["failed"] > 0].assign(messages=lambda rows: rows["failed"])
     senders, used_by = sorted(failing["sender"].unique()), sorted(now["sender"].unique())
     cause, at_fault = _fault(domain, breakage, senders, context)
-    sent = domain.messages[["day", "messages"]][c.among(domain.messages["sender"], senders)]
-    loss = c.lost_mail(context, failing, sent)
+    loss = c.lost_mail(context, failing, domain.sent_of_week(context, senders))
     undecided = set(domain.unidentified["sender"])
     words = {
         **c.sentence_parts(domain, failing, ""),
@@ -279,12 +278,10 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}; in the "
             "{days} days before: {share_before}."
         )
-    aligned = domain.signatures["aligned"]
-    own_signers = map(str, domain.signatures.loc[aligned, "dkim_domain"].unique())
+    own_signers = c.names(domain.signatures, "dkim_domain", domain.signatures["aligned"])
     changed = changed_tags(domain.quotes, breakage.since)
-    columns = ["day", "messages", "failed"]
-    all_days = pd.concat([breakage.before[columns], now[columns]])
-    daily = zip(c.sums(all_days, "day").items(), c.sums(all_days, "day", "failed"), strict=True)
+    parts = [c.daily(rows, "messages", "failed") for rows in (breakage.before, now)]
+    daily = [each for days, counted in parts for each in zip(days, *counted, strict=True)]
     return c.messages_finding(
         "broken_dkim",
         domain,
@@ -345,7 +342,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "messages_before": c.total(breakage.before),
             "share_a_day": {
                 f"{day:%Y-%m-%d}": round(share(failed, n), 3)
-                for (day, n), failed in list(daily)[-4 * SHOWN :]
+                for day, n, failed in daily[-4 * SHOWN :]
             },
             "senders_failing": c.top_counts(failing, "sender"),
             "senders": c.top_counts(now, "sender"),
@@ -359,17 +356,21 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
 
 def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
     """Say that SPF of the domain's organisation stopped passing for these senders as well."""
-    rows = domain.spf[["day", "spf_domain", "result", "messages"]]
-    rows = rows[c.among(domain.spf["sender"], senders)]
-    own = organisation(domain.name)
-    mine = {name for name in rows["spf_domain"].unique() if organisation(str(name)) == own}
-    rows = rows[rows["spf_domain"].isin(mine)]
-    first = breakage.since - 14 * DAY
-    before = rows[(rows["day"] < breakage.since) & (rows["day"] >= first)]
-    after = rows[(rows["day"] > breakage.since) & (rows["day"] <= breakage.last)]
-    was, now = (share(c.total(r[r["result"] == "pass"]), c.total(r)) for r in (before, after))
-    if after.empty or was < _ALL or now > 1 - _ALL:
+    rows, own = domain.spf, organisation(domain.name)
+    theirs = c.among(rows["sender"], senders)
+    mine = {n for n in c.names(rows, "spf_domain", theirs) if organisation(n) == own}
+    theirs &= c.among(rows["spf_domain"], mine)
+    times = (breakage.since - 14 * DAY, breakage.since, breakage.last)
+    day, (first, since, last) = c.day_values(rows), (time.to_datetime64() for time in times)
+    before = theirs & (day < since) & (day >= first)
+    later_on = theirs & (day > since) & (day <= last)
+    passes = (rows["result"] == "pass").to_numpy()
+    was, now = (
+        share(c.total(rows, when & passes), c.total(rows, when)) for when in (before, later_on)
+    )
+    if not later_on.any() or was < _ALL or now > 1 - _ALL:
         return ""
+    after = rows[later_on]
     return _(
         "SPF of {name} does not pass since then either ({results}): its record needs repair too."
     ).format(

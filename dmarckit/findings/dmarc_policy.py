@@ -165,10 +165,13 @@ def changed_tags(quotes: pd.DataFrame, day: pd.Timestamp) -> list[str]:
     week, near = pd.Timedelta(days=7), pd.Timedelta(days=1)
     times = [day - week, day - near, day + near, day + week]
     places = [int(quotes["begin"].searchsorted(time)) for time in times]
-    old, new = quotes[columns].iloc[slice(*places[:2])], quotes[columns].iloc[slice(*places[2:])]
-    if old.empty or new.empty:
+    old, new = slice(*places[:2]), slice(*places[2:])
+    if places[0] == places[1] or places[2] == places[3]:
         return []
-    pairs = {POLICY_TAGS[column]: (_most(old[column]), _most(new[column])) for column in columns}
+    pairs = {
+        POLICY_TAGS[column]: tuple(_most(quotes[column].array[when]) for when in (old, new))
+        for column in columns
+    }
     return [f"{tag}={now} (before: {was})" for tag, (was, now) in pairs.items() if was != now]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent, short_day
@@ -37,7 +38,10 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
     both = quoted[quoted["changed"]]
     found = []
     for column in POLICY_TAGS:
-        changed = both[both[column] != both[f"{column}_old"]]
+        differs = both[column] != both[f"{column}_old"]
+        if not differs.any():
+            continue
+        changed = both[differs]
         if parent := {"sp": "p", "np": "sp"}.get(column):
             was = changed[f"{column}_old"] == changed[f"{parent}_old"]
             changed = changed[~(was & (changed[column] == changed[parent]))]
@@ -46,8 +50,8 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
             continue
         seen = changed[changed[column] == changed[column].mode().iloc[0]]
         since = seen["begin"].min()
-        early = quoted["begin"] < since
-        able = {*quoted.loc[early, "who"].unique()} & {*quoted.loc[~early, "who"].unique()}
+        early, who = (quoted["begin"] < since).to_numpy(), quoted["who"].to_numpy()
+        able = np.intersect1d(who[early], who[~early])
         if len(seen) >= min(2, len(able)):
             found += _changed(domain, context, column, seen, quoted)
     return found
@@ -302,13 +306,12 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if known := tags_in_dns(domain.name, context):  # older reporters do not quote t
         policy = replace(policy, testing="y" if known["t"] == "y" else None)
     step = dmarc_policy.next_step(policy)
-    mine = _without_strangers(rows)
-    bad = counts.failing_ours(mine)
     if step is None or not _long_enough(domain, context, policy):
         return []
-    upper = model.wilson_upper(total(bad), total(mine), limits.confidence_z)
-    own = rows[rows["ours"] & ~rows["class"].isin(counts.RELAYED)]
-    signed = model.share(total(own[own["da"]]), total(own))
+    mine = _without_strangers(rows)
+    upper = model.wilson_upper(total(counts.failing_ours(mine)), total(mine), limits.confidence_z)
+    own = rows[rows["ours"] & ~counts.among(rows["class"], counts.RELAYED)]
+    signed = model.share(total(own, own["da"]), total(own))
     if upper > _limit(step, limits) or (step.p == "reject" and signed < limits.ready_signed):
         return []
     # each sender by the last week in which it sent
@@ -323,9 +326,8 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
-    strange = ~rows["da"] & ~rows["sa"] & ~rows["ours"]
-    strange &= ~counts.among(rows["class"], counts.RELAYED)
-    return rows[~strange]
+    passes, relayed = rows["da"] | rows["sa"], counts.among(rows["class"], counts.RELAYED)
+    return rows[passes | rows["ours"] | relayed]
 
 
 def _limit(step: Policy, limits: Thresholds) -> float:
@@ -342,13 +344,13 @@ def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
     if not in_dns(domain.name, {"p": policy.p or "none"}, context):
         return False
     since = context.today - context.thresholds.history_days * counts.DAY
-    quoted = domain.quotes[["begin", "p", "testing"]]
+    quoted = domain.quotes
     quoted = quoted.iloc[quoted["begin"].searchsorted(since) :]
     other = quoted["p"] != policy.p
     if policy.testing != "y":
         other |= quoted["testing"] == "y"
-    days = quoted["begin"].dt.floor("D")
-    return not bool((other.groupby(days, observed=True).mean() > 0.5).any())
+    days, _names = pd.factorize(quoted["begin"].dt.floor("D"))
+    return not bool((np.bincount(days, other) > 0.5 * np.bincount(days)).any())
 
 
 def _ready(

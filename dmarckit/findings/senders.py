@@ -36,11 +36,12 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     rows = domain.messages
     rows = rows[rows["in_inventory"] & (rows["messages"] > 0) & (rows["day"] < context.today)]
     sure = drop_vague_days(rows, domain.reports, recent[0])
+    if sure is rows:
+        sending = c.names(rows, "sender", rows["day"] >= recent[-1])
+        sure = rows = rows[~c.among(rows["sender"], sending)]
     seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
     found = []
     for sender, part in c.groups(rows, "sender"):
-        if part["day"].iloc[-1] >= recent[-1] and sure is rows:
-            continue
         seen = seen_by.get(sender, part["day"])
         if seen.max() <= part["day"].max() - limits.baseline_days * DAY:
             seen = part["day"]  # reporters of weeks alone see it
@@ -169,7 +170,10 @@ def drop_vague_days(
     reports `messages` itself is returned.
     """
     length = reports["end"] - reports["begin"]
-    long = reports[(length > DAY) & (reports["begin"] < since)]
+    is_long = (length > DAY) & (reports["begin"] < since)
+    if not is_long.any():
+        return messages
+    long = reports[is_long]
     theirs = messages[messages["reporter"].isin(set(long["reporter"]))]
     if theirs.empty:
         return messages
@@ -265,7 +269,7 @@ def _unaligned(
 ) -> Finding:
     limits = context.thresholds
     proof = _proof(domain, context, sender, rows)
-    loss = c.lost_mail(context, rows, domain.of("messages", sender))
+    loss = c.lost_mail(context, rows, domain.sent_of_week(context, [sender]))
     sent = context.window(domain.of("messages", sender))
     passing = sent[~sent["fails"] & sent["header_from"].isin(rows["header_from"].unique())]
     proven = list(dict.fromkeys([*proof.spf, *proof.dkim]))

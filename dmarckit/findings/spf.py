@@ -29,10 +29,10 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most() < limits.spf_error_messages:
         return []
     window = context.window(domain.spf)
-    if not window["result"].isin(_ERRORS).any():
+    if not counts.among(window["result"], _ERRORS).any():
         return []
     seen = domain.messages
-    senders = domain.senders | {str(name) for name in seen.loc[seen["ours"], "sender"].unique()}
+    senders = domain.senders.union(counts.names(seen, "sender", seen["ours"]))
     names = window["spf_domain"].unique()
     is_near = window["spf_domain"].isin([n for n in names if related(str(n), domain.name)])
     ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
@@ -160,10 +160,11 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most("spf_only") < limits.spf_only_share * limits.spf_only_messages:
         return []
     window = context.window(domain.messages)
-    mine = window[window["in_inventory"]]
+    mine = window["in_inventory"].to_numpy()
+    some = counts.names(window, "sender", mine & (window["class"] == "spf_only"))
     found = []
-    some = mine.loc[mine["class"] == "spf_only", "sender"].unique()
-    for sender, sent in counts.groups(mine[mine["sender"].isin(some)], "sender"):
+    mine = mine & counts.among(window["sender"], some)
+    for sender, sent in counts.groups(window[mine], "sender"):
         for author, rows in counts.groups(sent, "header_from"):
             alone = rows[rows["class"] == "spf_only"]
             n = total(rows)

@@ -23,20 +23,21 @@ def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
 
 def _strangers_predicate(domain: DomainFacts) -> str:
     """Return the SQL predicate for the records of `strange`: those that nothing else explains."""
-    rows = domain.messages[["sender", "class", "ours"]][domain.messages["fails"]]
-    services = set(rows.loc[rows["class"] == "unaligned_sender", "sender"].unique())
-    rows = rows[counts.among(rows["class"], [*SPOOFED, "unidentified"])]
-    others = set(rows.loc[rows["ours"], "sender"].unique())
-    others |= counts.authenticating(domain, set(rows["sender"].unique()))
-    signed, spf = domain.signatures, domain.spf
-    pairs = signed[["dkim_domain", "selector"]][signed["aligned"] & signed["living"]]
-    signed = signed[["dkim_domain"]][signed["passed"] & counts.among(signed["sender"], services)]
-    spf = spf[["spf_domain"]][(spf["result"] == "pass") & counts.among(spf["sender"], services)]
+    rows, signed, spf = domain.messages, domain.signatures, domain.spf
+    fails = rows["fails"].to_numpy()
+    services = counts.names(rows, "sender", fails & (rows["class"] == "unaligned_sender"))
+    unknown = fails & counts.among(rows["class"], [*SPOOFED, "unidentified"])
+    others = set(counts.names(rows, "sender", unknown & rows["ours"]))
+    others |= counts.authenticating(domain, set(counts.names(rows, "sender", unknown)))
+    living = signed[signed["aligned"] & signed["living"]].drop_duplicates("signature")
+    pairs = zip(living["dkim_domain"], living["selector"], strict=True)
+    by_dkim = signed["passed"] & counts.among(signed["sender"], services)
+    by_spf = (spf["result"] == "pass") & counts.among(spf["sender"], services)
     known = [
-        *(queries.signed(d, s) for d, s in sorted(pairs.drop_duplicates().to_numpy().tolist())),
-        queries.proves_dkim(str(name) for name in signed["dkim_domain"].unique()),
-        queries.proves_spf(str(name) for name in spf["spf_domain"].unique()),
-        counts.sender_predicate(domain, sorted(str(name) for name in others)),
+        *(queries.signed(d, s) for d, s in sorted(pairs)),
+        queries.proves_dkim(counts.names(signed, "dkim_domain", by_dkim)),
+        queries.proves_spf(counts.names(spf, "spf_domain", by_spf)),
+        counts.sender_predicate(domain, sorted(others)),
     ]
     return queries.unexplained(known)
 
@@ -63,14 +64,14 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most(*SPOOFED) < limits.wave_messages:
         return []
     window = context.window(domain.messages)
-    window = window[counts.among(window["class"], SPOOFED) & ~window["ours"]]
-    if total(window) < limits.wave_messages:
+    of_strangers = counts.among(window["class"], SPOOFED) & ~window["ours"]
+    if total(window, of_strangers) < limits.wave_messages:
         return []
     forged = strange(domain, domain.messages)
     wave = _find_wave(domain, context, forged)
     if wave is None:
         return []
-    rows = forged[forged["day"].isin(wave.days)]
+    rows = forged[counts.is_on(forged, wave.days)]
     seen_by_few = counts.count_reporters(rows) < limits.wave_reporters
     if seen_by_few and total(rows) < limits.wave_one_reporter:
         return []
@@ -115,7 +116,7 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
 
 def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame) -> Finding:
     limits = context.thresholds
-    n, blocked = total(rows), total(rows[rows["blocked"]])
+    n, blocked = total(rows), total(rows, rows["blocked"])
     severity: Severity = "info"
     if not wave.over and n - blocked >= limits.wave_messages:
         severity = "critical" if n - blocked >= limits.wave_critical else "warning"
@@ -239,7 +240,7 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
         what=counts.disposition_words(rows),
         policy=f"{level}; t=y" if testing else level,
     )
-    blocked = total(rows[rows["blocked"]])
+    blocked = total(rows, rows["blocked"])
     forged = _strangers_predicate(domain), queries.one_of("lower(header_from)", names)
     action, record = _cover(domain, context, level)
     finding = counts.messages_finding(
@@ -278,9 +279,8 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
     failing = counts.failing_ours(context.last(domain.messages, days))
     failing = failing[failing["header_from"] != domain.name]
     names = counts.names_with_counts(failing, "header_from")
-    seen = domain.messages
-    passed = seen.loc[~seen["fails"], "header_from"].unique()
-    if not failing["header_from"].isin(passed).all():
+    passed = counts.names(domain.messages, "header_from", ~domain.messages["fails"])
+    if not counts.among(failing["header_from"], passed).all():
         return _(
             "First settle who sends {names}: a stricter policy for subdomains would block it."
         ).format(names=names), ()

@@ -25,7 +25,6 @@ from dmarckit.findings.model import (
 )
 
 _SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
-_MOVED = ["day", "sender", "header_from", "class", "in_inventory", "ours", "fails", "messages"]
 _HEIR = 0.25  # of the usual messages, at least; and at most four times as many
 _FEW_ADDRESSES, _MANY = 4, 99
 
@@ -86,11 +85,11 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.start, limits.history_days):
         return []
     window = context.window(domain.messages)
-    before = domain.messages.iloc[: len(domain.messages) - len(window)]
-    fresh = window[~c.among(window["sender"], set(before["sender"].unique()))]
     least = max(limits.new_messages, limits.new_share * c.total(window))
-    sent = c.sums(fresh, "sender")
-    fresh = fresh[c.among(fresh["sender"], set(sent.index[sent > least - 0.5]))]
+    sent = c.sums(window, "sender").to_dict()
+    new = c.first_days(domain.messages, "sender", context.start)
+    enough = {sender for sender in new if sent[sender] > least - 0.5}
+    fresh = window[c.among(window["sender"], enough)]
     groups = [
         (sender, rows)
         for sender, rows in c.groups(fresh, "sender")
@@ -224,7 +223,7 @@ def _unidentified(
         row = known.iloc[0]
         proves, n_addresses, n_networks = row["proves"], int(row["addresses"]), int(row["networks"])
     sent = domain.of("messages", sender)
-    loss = c.lost_mail(context, rows, sent)
+    loss = c.lost_mail(context, rows, domain.sent_of_week(context, [sender]))
     days = rows.loc[rows["messages"] > 0, "day"]
     rhythm = later("on working days")
     if days.nunique() >= 0.8 * ((days.max() - days.min()).days + 1):
@@ -308,15 +307,15 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
 
     def find(sender: str, rows: pd.DataFrame, loss: c.Loss, move: _Move | None = None) -> None:
         enough = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
+        if not enough or sender in found:
+            return
         sent = domain.of("messages", sender)
         gone = sent[sent["fails"] & sent["blocked"]]
-        if move is None and c.how_mended(domain, context, gone, sent):
-            return
-        if enough and sender not in found:
+        if move is not None or not c.how_mended(domain, context, gone, sent):
             found[sender] = _lost(domain, context, sender, rows, loss, move)
 
     for sender, rows in c.groups(lost[lost["ours"]], "sender"):
-        find(sender, rows, c.lost_mail(context, rows, domain.of("messages", sender)))
+        find(sender, rows, c.lost_mail(context, rows, domain.sent_of_week(context, [sender])))
     strange = lost[~lost["ours"]]
     of_authors = c.sums(strange, "header_from")
     authors = {str(a) for a in of_authors.index[of_authors > limits.lost_messages - 0.5]}
@@ -340,40 +339,40 @@ class _Move:
 
 def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Move]:
     """Return those of the From domains whose mail moved to a few new addresses."""
-    rows = domain.messages[_MOVED]
-    theirs = c.among(rows["header_from"], authors) & (rows["messages"] > 0)
-    first = domain.messages[["sender", "day"]].drop_duplicates("sender")  # in the order of days
-    new = context.last(first, 30)
-    few = c.sums(domain.addresses, "sender", "addresses").to_dict()
+    rows = domain.messages
+    theirs = c.among(rows["header_from"], authors) & (rows["messages"] > 0).to_numpy()
     steady = {
-        str(sender): day
-        for sender, day in zip(new["sender"], new["day"], strict=True)
-        if few.get(sender, _MANY) <= _FEW_ADDRESSES
+        sender: day
+        for sender, day in c.first_days(rows, "sender", context.today - 30 * c.DAY).items()
+        if domain.n_addresses.get(sender, _MANY) <= _FEW_ADDRESSES
     }
-    fails = theirs & ~rows["in_inventory"] & ~rows["ours"] & c.among(rows["sender"], steady)
+    strange = theirs & ~(rows["in_inventory"] | rows["ours"]).to_numpy()
+    fails = strange & c.among(rows["sender"], steady)
     fails &= c.among(rows["class"], (*c.SPOOFED, "unidentified"))
     of_author = dict(c.groups(rows[fails], "header_from"))
-    mine = rows[theirs & rows["in_inventory"] & ~rows["fails"]]
+    theirs &= (rows["in_inventory"] & ~rows["fails"]).to_numpy()
+    mine = rows[theirs & c.among(rows["header_from"], of_author)]
     found = []
-    for author, passed in c.groups(mine[c.among(mine["header_from"], of_author)], "header_from"):
+    for author, passed in c.groups(mine, "header_from"):
         new = of_author[author]
-        since = pd.Series({str(sender): steady[sender] for sender in new["sender"].unique()})
-        for sender, sent in c.groups(passed, "sender"):
-            began = since[since > sent["day"].iloc[0]]
-            if began.empty or len(began) > c.OWN_NETWORKS:
+        since = {sender: steady[sender] for sender in map(str, new["sender"].unique())}
+        for sender, first in c.first_days(passed, "sender").items():
+            began = [new_one for new_one, day in since.items() if day > first]
+            if not began or len(began) > c.OWN_NETWORKS:
                 continue
+            sent = passed[passed["sender"] == sender]
             daily = c.sums(sent, "day")
             if len(daily) < context.thresholds.recent_days:
                 continue
             usual = median(daily.tolist())
-            day = began.min()
+            day = min(since[new_one] for new_one in began)
             left = sent.loc[sent["day"] > day, "messages"].sum()
             gone = left <= _HEIR * usual * max((context.today - day).days - 1, 1)
-            now = new[new["sender"].isin(began.index)]
+            now = new[new["sender"].isin(began)]
             rate = now["messages"].sum() / max(now["day"].nunique(), 1)
             much = _HEIR * usual <= rate <= usual / _HEIR
             if gone and much and (passed["day"] < day).any():
-                found.append(_Move(author, sender, tuple(began.index), day))
+                found.append(_Move(author, sender, tuple(began), day))
     return found
 
 
@@ -470,7 +469,7 @@ def _unidentified_ended(finding: Finding, domain: DomainFacts, context: Context)
     """Say how it ended: a sender that goes on has not only because a rare day left the 30 days."""
     sender = finding.subject
     decided = domain.senders.union(domain.denied["sender"])
-    few = domain.of("addresses", sender)["addresses"].sum() <= _FEW_ADDRESSES
+    few = domain.n_addresses.get(sender, 0) <= _FEW_ADDRESSES
     if sender in decided or not (few or c.authenticating(domain, {sender})):
         return class_ended("unidentified")(finding, domain, context)
     sent = domain.of("messages", sender)
