@@ -15,6 +15,7 @@ Three ideas carry all:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,8 @@ def find_unidentified(candidates: pd.DataFrame, proofs: pd.DataFrame) -> pd.Data
     few addresses in one network, and only while there are few such senders. At a domain
     without inventory (`bare`) only what authenticates counts.
     """
+    if candidates.empty:
+        return candidates.assign(proves="")
     best = proofs.sort_values(["messages", "proves"], ascending=[False, True])
     best = best.drop_duplicates(["domain", "sender"])[["domain", "sender", "proves"]]
     sums = proofs.groupby(["domain", "sender"], as_index=False).agg(proven=("messages", "sum"))
@@ -199,26 +202,18 @@ def _is_below(rows: pd.DataFrame) -> NDArray[np.bool_]:
 
 def is_among(rows: pd.DataFrame, senders: pd.DataFrame) -> pd.Series[bool]:
     """Return True where the row's domain and sender are a row of `senders`."""
-    return _pairs(rows).isin(_pairs(senders))
+    wanted, pairs = set(_pairs(senders)), _pairs(rows)
+    return pd.Series([pair in wanted for pair in pairs], index=rows.index, dtype=bool)
 
 
-def _pairs(frame: pd.DataFrame) -> pd.Series[Any]:
-    """Return domain and sender as one value, since a space is in no domain."""
-    return frame["domain"].astype(str) + " " + frame["sender"].astype(str)
+def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Any, Any]]:
+    return zip(frame["domain"].tolist(), frame["sender"].tolist(), strict=True)
 
 
 def _owns(rows: pd.DataFrame, owners: pd.DataFrame) -> pd.Series[Any]:
     """Return True where the sender owns one of the row's passing signatures."""
-    each = rows.loc[rows["da"] & ~rows["sa"], ["sender", "passing"]].reset_index(names="row")
-    each = each.explode("passing").dropna(subset=["passing"])
-    pairs = pd.DataFrame(each["passing"].tolist(), columns=["dkim_domain", "selector"])
-    signed = pd.concat([each[["row", "sender"]].reset_index(drop=True), pairs], axis=1)
-    without = signed[signed["selector"] == ""].drop(columns="selector")
-    by_any = owners.drop(columns="selector").drop_duplicates()
-    hits = pd.concat(
-        [
-            signed.merge(owners, on=["dkim_domain", "selector", "sender"])["row"],
-            without.merge(by_any, on=["dkim_domain", "sender"])["row"],
-        ]
-    )
-    return pd.Series(rows.index.isin(hits), index=rows.index)
+    owned = set(zip(*(owners[c].tolist() for c in owners.columns), strict=True))
+    owned |= {(domain, "", sender) for domain, _, sender in owned}
+    pairs = zip(rows["sender"].tolist(), rows["passing"], strict=True)
+    found = [any((d, s, sender) in owned for d, s in passing) for sender, passing in pairs]
+    return pd.Series(found, index=rows.index, dtype=bool)

@@ -14,15 +14,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import Window
 from dmarckit.facts.classify import CLASSES
 
-TEXT: Any = "str"
-NAME, WHOLE, FLAG, TIME = "category", "int64", "bool", "datetime64[us, UTC]"
+TEXT: Any = pd.Series(dtype="str").dtype
+NAME, WHOLE, FLAG = "category", np.dtype("int64"), np.dtype("bool")
+TIME = pd.DatetimeTZDtype("us", "UTC")
 
 _KINDS = {"text": TEXT, "name": NAME, "whole": WHOLE, "flag": FLAG, "time": TIME}
 
@@ -189,11 +192,12 @@ def typed(name: str, frame: pd.DataFrame) -> pd.DataFrame:
 
     Texts that are missing become empty; counts stay fractions where they are.
     """
-    empty = pd.Series("", index=frame.index, dtype=TEXT)
-    columns = {
-        c: _as(frame[c] if c in frame or kind not in (TEXT, NAME) else empty, kind)
-        for c, kind in COLUMNS[name].items()
-    }
+    kinds = COLUMNS[name]
+    if frame.empty and kinds.keys() <= set(frame):
+        return _nothing(name)
+    lacks = [c for c, kind in kinds.items() if c not in frame and kind in (TEXT, NAME)]
+    frame = frame.assign(**dict.fromkeys(lacks, "")) if lacks else frame
+    columns = {c: _as(frame[c], kind) for c, kind in kinds.items()}
     return pd.DataFrame(columns).reset_index(drop=True)
 
 
@@ -201,8 +205,8 @@ def _as(values: pd.Series[Any], kind: Any) -> pd.Series[Any]:
     if values.dtype == kind and not (kind == TEXT and values.hasnans):
         return values
     if kind in (TEXT, NAME):
-        texts: pd.Series[Any] = values.astype(object).where(values.notna(), "").astype(TEXT)
-        return texts.astype(kind)
+        texts: pd.Series[Any] = values.astype(object).where(values.notna(), "")
+        return texts.astype(TEXT).astype(kind)
     if kind == WHOLE and bool((values % 1 != 0).any()):
         return values.astype("float64")
     return values.astype(kind)
@@ -222,6 +226,7 @@ def empty_facts(now: datetime, start: datetime, **frames: pd.DataFrame) -> Facts
     return Facts(now=now, start=start, **{name: given[name] for name in names})
 
 
+@cache
 def _nothing(name: str) -> pd.DataFrame:
     return pd.DataFrame({c: pd.Series(dtype=kind) for c, kind in COLUMNS[name].items()})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from dmarckit.lake import Lake
+    from dmarckit.lake import Lake, Snapshot
 
 
 LONGEST = timedelta(days=366)
@@ -107,9 +107,9 @@ def reduced(
     """
     tables = ("records", "reports", "mails", "tls", "dead_letters")
     opened = _opened(lake, now, days, domains, tables, settings)
-    with opened as (connection, chosen, lists, (start, until)):
+    with opened as (snapshot, chosen, lists, (start, until)):
         declared = [decision.sender for decision in decisions(settings, lake)]
-        reduction = _reduction(connection, declared, settings.mmdb, hosts or {})
+        reduction = _reduction(snapshot, declared, settings.mmdb, hosts or {})
         period = microseconds(start), microseconds(until)
         made = reduction.run(chosen, *period, lists["policies"], frames=frames)
         made |= lists | {"beyond": pd.concat([lists["beyond"], made["beyond"]])}
@@ -124,8 +124,8 @@ def _opened(
     domains: Sequence[str] | None,
     tables: Sequence[str],
     settings: Settings,
-) -> Iterator[tuple[Any, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
-    """Open a connection; yield it, which reports count, the lists, and the window."""
+) -> Iterator[tuple[Snapshot, str, dict[str, pd.DataFrame], tuple[datetime, datetime]]]:
+    """Open the tables; yield them, which reports count, the lists, and the window."""
     import duckdb
 
     if now.tzinfo is None:
@@ -136,21 +136,21 @@ def _opened(
     names = None if domains is None else [normalize_domain(d) for d in domains]
     beyond = typed("beyond", pd.DataFrame(columns=list(COLUMNS["beyond"])))
     try:
-        first = _first_month(lake, overlap, start)
-        if names is None:
-            names, beyond = _busiest(lake, overlap, first)
-        known = find_reporters(lake, overlap, first, now, own_reporters(settings.reporters))
-        stored = names and [*names, *known.below(names)]
-        with lake.session(
-            *tables, first_month=first, domains=stored, memory=sql.MEMORY
-        ) as connection:
-            connection.execute(sql.NAME)
+        with lake.snapshot(sql.MEMORY) as snapshot:
+            snapshot.connection.execute(sql.NAME)
+            first = _first_month(snapshot, overlap, start)
+            if names is None:
+                names, beyond = _busiest(snapshot, overlap, first)
+            own = own_reporters(settings.reporters)
+            known = find_reporters(snapshot, overlap, first, now, own)
+            stored = names and [*names, *known.below(names)]
+            connection = snapshot.see(*tables, first_month=first, domains=stored)
             _name_reporters(connection, known, overlap, counted="records" in tables)
             connection.register("wanted", pd.DataFrame({"domain": names or []}, dtype="str"))
             mine = "true" if names is None else "domain IN (SELECT domain FROM wanted)"
             chosen = f"{overlap} AND {mine}"
             frames = _lists(connection, chosen, mine, start, now) | {"beyond": beyond}
-            yield connection, chosen, frames, (start, now)
+            yield snapshot, chosen, frames, (start, now)
     except duckdb.Error as error:
         raise LakeError(f"cannot reduce the records: {one_line(error, 300)}") from error
 
@@ -165,20 +165,22 @@ def _name_reporters(
     connection.register("repeated", pd.DataFrame({"report_uid": known.repeated}, dtype="str"))
     connection.execute(sql.REPORTERS.format(overlap=overlap))
     if counted:
-        plain = connection.execute("SELECT count(*) = 0 FROM exceptions").fetchone() == (True,)
+        plain = connection.execute("SELECT count(*) = 0 FROM exceptions").fetchall() == [(True,)]
         connection.execute(sql.COUNTED if plain else sql.COUNTED_WITH_EXCEPTIONS)
 
 
-def _first_month(lake: Lake, overlap: str, start: datetime) -> str:
+def _first_month(snapshot: Snapshot, overlap: str, start: datetime) -> str:
     """Return the month of the oldest report that reaches into the window."""
     earliest = f"{start - LONGEST:%Y-%m}"
-    with lake.session("reports", first_month=earliest) as connection:
-        found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchone()  # noqa: S608
+    connection = snapshot.see("reports", first_month=earliest)
+    found = connection.execute(f"SELECT min(month) FROM reports WHERE {overlap}").fetchall()  # noqa: S608
     usual = f"{start - timedelta(days=1):%Y-%m}"
-    return min(usual, found[0]) if found and found[0] else usual
+    return min(usual, found[0][0] or usual)
 
 
-def _busiest(lake: Lake, overlap: str, first_month: str) -> tuple[list[str] | None, pd.DataFrame]:
+def _busiest(
+    snapshot: Snapshot, overlap: str, first_month: str
+) -> tuple[list[str] | None, pd.DataFrame]:
     """Return the `MOST_DOMAINS` domains with the most messages, and how much the others are.
 
     None stands for all, if they are not more.
@@ -187,8 +189,8 @@ def _busiest(lake: Lake, overlap: str, first_month: str) -> tuple[list[str] | No
             SELECT domain, messages, begin, "end" FROM reports
             UNION ALL SELECT policy_domain, 0, begin, "end" FROM tls)
         WHERE {overlap} AND domain <> '' GROUP BY domain ORDER BY messages DESC, domain"""  # noqa: S608
-    with lake.session("reports", "tls", first_month=first_month) as connection:
-        rows = connection.sql(query).to_arrow_table().to_pandas()
+    connection = snapshot.see("reports", "tls", first_month=first_month)
+    rows = connection.sql(query).to_arrow_table().to_pandas()
     rest = rows.iloc[MOST_DOMAINS:]
     said = {"what": "domain", "names": len(rest), "messages": rest["messages"].sum()}
     beyond = pd.DataFrame([said] if len(rest) else [], columns=list(COLUMNS["beyond"]))
@@ -208,7 +210,7 @@ def name_sources(settings: Settings, lake: Lake, sources: pd.DataFrame) -> pd.Da
 
 
 def _reduction(
-    connection: duckdb.DuckDBPyConnection,
+    snapshot: Snapshot,
     declared: Sequence[DeclaredSender],
     mmdb: Path | None,
     hosts: Mapping[str, str | None],
@@ -221,9 +223,10 @@ def _reduction(
         return attribute(sources, declared=declared, table=load_table(), ptr=hosts, networks=known)
 
     return Reduction(
-        connection,
+        snapshot.connection,
         deliverers,
         declared,
+        few=snapshot.keeps("records"),
         every_address=any(sender.networks for sender in declared),
         own_addresses=bool(hosts) or knows_networks(mmdb),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from dmarckit.core import DeclaredSender, normalize_domain
 from dmarckit.facts import classify, sql
@@ -119,14 +120,17 @@ class Reduction:
         attribute: Attribute,
         decisions: Sequence[DeclaredSender],
         *,
+        few: bool,
         every_address: bool,
         own_addresses: bool,
     ) -> None:
         self._connection = connection
         self._attribute = attribute
         self._decisions = decisions
+        self._what = "TABLE" if few else "VIEW"
         self._every_address, self._own_addresses = every_address, own_addresses
         self.names: dict[str, pd.Index[Any]] = {}
+        self._places: dict[str, tuple[NDArray[Any], pd.CategoricalDtype]] = {}
         self._beyond: list[tuple[str, str, int, int]] = []
         self.senders = pd.DataFrame({"sender": [], "sender_kind": []}, dtype="str")
 
@@ -139,7 +143,7 @@ class Reduction:
         """
         today = now_us // sql.DAY_US
         for key in sql.KEYS:
-            self.execute(sql.CHOSEN.format(key=key, where=where))
+            self.execute(sql.CHOSEN.format(key=key, where=where, what=self._what))
             if self.table(sql.RAW)["apart"].all():
                 break
         self.execute(sql.PERIODS.format(start_us=start_us, now_us=now_us))
@@ -211,14 +215,15 @@ class Reduction:
         patterns = with_flags(patterns, signatures)
         patterns = patterns.assign(
             domain_id=self._number("domain", patterns["domain"]),
-            author_id=self._number("author", patterns["header_from"]),
+            author_id=self._number("header_from", patterns["header_from"]),
             spf_domain_id=self._number("spf_domain", patterns["spf_domain"]),
             result_id=self._number("result", patterns["spf_result"]),
             proof_id=self._number("proof", patterns["proof"]),
         )
         pairs = pd.MultiIndex.from_frame(signatures[["d", "s"]])
         codes, distinct = pd.factorize(pairs)
-        self.signatures = pd.MultiIndex.from_tuples(distinct, names=["d", "s"])
+        for place, name in enumerate(("dkim_domain", "selector")):
+            self.names[name] = pd.Index([pair[place] for pair in distinct], dtype="str")
         said = ["domain_id", "author_id", "spf_domain_id", "result_id", "spf_given", "da", "sa"]
         said += ["proof_id", "unexplained", "foreign_pass"]
         said += ["backed", "dkim_relaxed", "dkim_strict", "spf_relaxed", "spf_strict"]
@@ -277,8 +282,8 @@ class Reduction:
         passing = self.table(sql.PASSING.format(sum=self._sum))
         seen = _named(seen, self.names["domain"], senders)
         passing = _named(passing, self.names["domain"], senders)
-        pairs = self.signatures.take(passing["signature_id"].to_numpy()).to_frame(index=False)
-        passing = passing.assign(dkim_domain=pairs["d"], selector=pairs["s"])
+        for name in ("dkim_domain", "selector"):
+            passing[name] = self.names[name].take(passing["signature_id"].to_numpy())
         owners = classify.owners(passing)
         who = _once(seen)
         who = who.assign(declared=self._is(who, denied=False), denied=self._is(who, denied=True))
@@ -314,6 +319,7 @@ class Reduction:
         }
         self.put("classes", ways.assign(class_id=codes, **flags))
         self.senders = senders
+        self.names |= {n: pd.Index(senders[n]) for n in ("sender", "sender_kind")}
         return {"inventory": inventory, "denied": denied}
 
     def _is(self, who: pd.DataFrame, *, denied: bool) -> pd.Series[bool]:
@@ -390,35 +396,39 @@ class Reduction:
         columns: dict[str, Any] = {}
         order = self._order(rows) if "domain_id" in rows else np.arange(len(rows))
         for column in rows.columns:  # one after the other: there may be millions of rows
-            values = pd.Series(rows.pop(column).array.take(order))
-            if column == "sender_id":
-                columns["sender"] = _categories(values, self.senders["sender"])
-                columns["sender_kind"] = _categories(values, self.senders["sender_kind"])
-            elif column == "signature_id":
-                columns["dkim_domain"] = _categories(values, self.signatures.get_level_values("d"))
-                columns["selector"] = _categories(values, self.signatures.get_level_values("s"))
-            elif column == "reporter_id":
-                columns["reporter"] = _categories(values, self.names["reporter"])
-                columns["provider"] = _categories(values, self.names["provider"])
-            elif column.endswith("_id"):
-                plain = column.removesuffix("_id")
-                given = {"author": "header_from"}.get(plain, plain)
-                columns[given] = _categories(values, self.names[plain])
-            elif column in ("day", "first_day", "last_day"):
-                columns[column] = _days(values)
+            values = rows.pop(column).array.take(order)
+            if column.endswith("_id"):
+                columns |= {
+                    n: self._categories(n, values) for n in _NAMED.get(column, [column[:-3]])
+                }
             else:
-                columns[column] = values
-        return typed(name, pd.DataFrame(columns))
+                columns[column] = _days(values) if column.endswith("day") else values
+        return typed(name, pd.DataFrame(columns, copy=False))
+
+    def _categories(self, name: str, codes: Any) -> pd.Categorical:
+        """Return the names of numbers, with all names of the kind as categories, in order."""
+        if name not in self._places:
+            places, distinct = pd.factorize(pd.Index(self.names[name], dtype="str"), sort=True)
+            self._places[name] = places, pd.CategoricalDtype(distinct)
+        places, dtype = self._places[name]
+        return pd.Categorical.from_codes(places[codes.to_numpy()], dtype=dtype)
 
     def _order(self, rows: pd.DataFrame) -> Any:
         """Return the places of rows in the order of domains by name, and of days."""
-        domain: Any = _categories(rows["domain_id"], self.names["domain"]).array
+        domain = self._categories("domain", rows["domain_id"])
         if "day" not in rows or rows.empty:
             return np.argsort(domain.codes, kind="stable")
         days = rows["day"].to_numpy()
         return np.lexsort(((days - days.min()).astype("int16"), domain.codes))
 
 
+_NAMED = {
+    "sender_id": ["sender", "sender_kind"],
+    "signature_id": ["dkim_domain", "selector"],
+    "reporter_id": ["reporter", "provider"],
+    "author_id": ["header_from"],
+}
+"""Number → the columns that it stands for, where these are not of its name."""
 _SAID = [column for column in classify.ROW if not column.startswith("sender")]
 
 
@@ -452,14 +462,7 @@ def _once(seen: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _days(numbers: pd.Series[Any]) -> pd.Series[Any]:
+def _days(numbers: Any) -> pd.DatetimeIndex:
     """Return days since 1970 as UTC midnights."""
     plain = numbers.to_numpy("int64").astype("datetime64[D]").astype("datetime64[us]")
-    return pd.Series(plain, index=numbers.index).dt.tz_localize("UTC")
-
-
-def _categories(codes: pd.Series[Any], names: Any) -> pd.Series[Any]:
-    """Return the names of numbers, as a categorical."""
-    own, distinct = pd.factorize(pd.Index(names, dtype="str"), sort=True)
-    values = pd.Categorical.from_codes(own[codes.to_numpy()], categories=distinct)
-    return pd.Series(values, index=codes.index)
+    return pd.DatetimeIndex(plain, tz="UTC")

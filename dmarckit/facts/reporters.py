@@ -18,8 +18,7 @@ from typing import Any
 import pandas as pd
 
 from dmarckit.facts.networks import organisation
-from dmarckit.facts.sql import MEMORY, NAME
-from dmarckit.lake import CONTENT, Lake
+from dmarckit.lake import CONTENT, Snapshot
 from dmarckit.reports import is_within, listed_reporter, reporter_key
 
 SPELT = ("reporter", "contact", "sent_by")
@@ -57,7 +56,7 @@ WHERE {{where}} AND messages > 0 AND rival_of IS NULL
 _CONTENT = f"""
 SELECT report_uid, sum(hash({", ".join(f'"{name}"' for name in CONTENT["records"])})::HUGEINT)
     ::VARCHAR AS content
-FROM records WHERE report_uid IN (SELECT report_uid FROM said) GROUP BY ALL
+FROM records WHERE report_uid IN (SELECT report_uid FROM alike) GROUP BY ALL
 """  # noqa: S608
 _QUOTED = f"""
 SELECT {_SPELT}, domain, max(begin) AS last
@@ -102,7 +101,11 @@ class Reporters:
 
 
 def find_reporters(
-    lake: Lake, where: str, first_month: str, now: datetime, own: Mapping[str, frozenset[str]]
+    snapshot: Snapshot,
+    where: str,
+    first_month: str,
+    now: datetime,
+    own: Mapping[str, frozenset[str]],
 ) -> Reporters:
     """Return the reporters of the reports under a SQL condition.
 
@@ -111,22 +114,20 @@ def find_reporters(
     Raises:
         LakeError: the lake cannot be read.
     """
-    with lake.session("reports", first_month=first_month) as connection:
-        seen = _table(connection, _SEEN.format(where=where))
-        again = _table(connection, _AGAIN.format(where=where, periods=TWICE_PERIODS))
-        domains = _table(connection, f"SELECT DISTINCT domain FROM reports WHERE {where}")  # noqa: S608
+    connection = snapshot.see("reports", first_month=first_month)
+    seen = _table(connection, _SEEN.format(where=where))
+    again = _table(connection, _AGAIN.format(where=where, periods=TWICE_PERIODS))
+    domains = _table(connection, f"SELECT DISTINCT domain FROM reports WHERE {where}")  # noqa: S608
     names = identify(seen, own)
     children = [str(d) for d in domains["domain"].dropna() if d and organisation(str(d)) != d]
     misplaced, repeated = _misplaced_rows(()), tuple[str, ...]()
     if len(again) or children:
-        tables = ("reports", "records", "dns")
-        with lake.session(*tables, first_month=first_month, memory=MEMORY) as connection:
-            connection.execute(NAME)
-            if len(again):
-                repeated = _repeated(connection, again.fillna(""), where)
-            if children:
-                known = {*map(str, domains["domain"].dropna())}
-                misplaced = _misplaced(connection, names, children, known, where, now)
+        snapshot.see("records", "dns", first_month=first_month)
+    if len(again):
+        repeated = _repeated(connection, again.fillna(""), where)
+    if children:
+        known = {*map(str, domains["domain"].dropna())}
+        misplaced = _misplaced(connection, names, children, known, where, now)
     return Reporters(names, misplaced, repeated)
 
 
@@ -142,7 +143,7 @@ def _repeated(connection: Any, again: pd.DataFrame, where: str) -> tuple[str, ..
     """
     connection.register("again", again)
     said = _table(connection, _SAID.format(where=where))
-    connection.register("said", said)
+    connection.register("alike", said)
     said = said.merge(_table(connection, _CONTENT), on="report_uid").sort_values("report_uid")
     period = [*SPELT, "domain", "begin", "end"]
     said["copy"] = said.duplicated([*period, "content"])

@@ -40,7 +40,7 @@ KEYS = f"hash({_RAW})", f"row({_RAW})"
 """What tells patterns apart: the second where two of them have the same hash."""
 
 CHOSEN = """
-CREATE OR REPLACE TEMP VIEW chosen AS SELECT *, {key} AS key FROM (SELECT
+CREATE OR REPLACE TEMP {what} chosen AS SELECT *, {key} AS key FROM (SELECT
     coalesce(domain, '') AS domain,
     coalesce(header_from, '') AS header_from,
     coalesce(dkim_aligned, false) AS da,
@@ -63,7 +63,8 @@ CREATE OR REPLACE TEMP VIEW chosen AS SELECT *, {key} AS key FROM (SELECT
     least(messages, 1000000000000) AS messages
 FROM counted WHERE messages > 0 AND {where})
 """
-"""The records that count, without nulls. Counts are bounded so that no sum overflows."""
+"""The records that count, without nulls; a table where they are few, for they are read six times.
+Counts are bounded so that no sum overflows."""
 
 PERIODS = f"""
 CREATE TEMP TABLE periods AS

@@ -1,6 +1,7 @@
 from .lake import (
     OUTVOTED as OUTVOTED,
     Lake as Lake,
+    Snapshot as Snapshot,
     column_kinds as column_kinds,
     documented as documented,
     open_lake as open_lake,

@@ -39,6 +39,7 @@ Time = datetime | None
 Columns = Sequence[str] | None
 CONFIG: dict[str, Any] = {"autoinstall_known_extensions": "false"}
 FEW_BYTES = 8_000_000  # of a table in S3 that is read at once: pyarrow's datasets load pandas
+FEW_ROWS = 50_000  # of a table that a `Snapshot` keeps
 MOST_DOMAINS = 100  # with more, hardly a file holds none of them
 NAMES = {"domain", "policy_domain", "from_domain", "authenticated_from", "dkim_domain"}
 NAMES |= {"header_from", "envelope_from", "envelope_to"}  # columns that hold a domain's name
@@ -170,11 +171,7 @@ class Lake:
 
         >>> open_lake().duckdb().sql("SELECT count(*) FROM records")  # doctest: +SKIP
         """
-        connection = _cursor()
-        connection.execute("SET TimeZone = 'UTC'")
-        for name in TABLES:
-            self._view(connection, name)
-        return connection
+        return Snapshot(self.location, _cursor()).see(*TABLES)
 
     def polars(self, name: str) -> Any:
         """Return a table as a `polars.LazyFrame` (without rows while it is not there yet).
@@ -217,15 +214,19 @@ class Lake:
         *names: str,
         first_month: str = "",
         domains: Sequence[str] | None = None,
-        memory: str | None = None,
         outvoted: bool = False,
     ) -> Iterator[DuckDBPyConnection]:
-        """Yield a DuckDB connection that sees the named tables, for several statements.
+        """Yield a DuckDB connection that sees the named tables, as `Snapshot.see` shows them."""
+        with self.snapshot() as snapshot:
+            snapshot.see(*names, first_month=first_month, domains=domains, outvoted=outvoted)
+            yield snapshot.connection
 
-        Months before `first_month` (``YYYY-MM``) are not read, nor files of `records` that
-        hold none of `domains` (None: all are wanted); rows of others are still to be left
-        out. With `memory` (``"1500MB"``) DuckDB spills to disk what does not fit. Rows of
-        `records` and `tls` of reports that do not count are there only with `outvoted`.
+    @contextlib.contextmanager
+    def snapshot(self, memory: str | None = None) -> Iterator[Snapshot]:
+        """Open the tables for several questions, each as it is when it is first asked for.
+
+        With `memory` (``"1500MB"``) DuckDB spills to disk what does not fit, and small tables are
+        read once.
         """
         import duckdb
 
@@ -236,77 +237,123 @@ class Lake:
                 spill = stack.enter_context(tempfile.TemporaryDirectory(prefix="dmarckit-"))
                 config = {**CONFIG, "memory_limit": memory, "temp_directory": spill}
                 connection = stack.enter_context(_connect(config))
-            connection.execute("SET TimeZone = 'UTC'")
+            snapshot = Snapshot(self.location, connection, kept=memory is not None)
             try:
-                for name in names:
-                    wanted = domains if name == "records" else None
-                    self._view(connection, name, first_month, wanted, outvoted=outvoted)
-                yield connection
+                yield snapshot
             except duckdb.Error as error:  # such as a data file that is away
                 raise LakeError(
-                    f"cannot read {', '.join(names)} in {self.location.url}: "
+                    f"cannot read {', '.join(snapshot.opened)} in {self.location.url}: "
                     f"{one_line(error, 300)}; {self.location.advice}"
                 ) from error
 
-    def _view(
+
+class Snapshot:
+    """Tables in one DuckDB connection, each as its last commit left it when it was first seen.
+
+    With `kept`, tables of few rows are read once, whatever is asked of them.
+    """
+
+    def __init__(
+        self, location: Location, connection: DuckDBPyConnection, *, kept: bool = False
+    ) -> None:
+        self.connection = connection
+        self.opened: dict[str, Any] = {}
+        """name → table of Delta, None where there is none yet"""
+        self._location, self._kept = location, kept
+        self._since: dict[str, str] = {}
+        """kept table → first month of the rows that were read"""
+        connection.execute("SET TimeZone = 'UTC'")
+
+    def see(
         self,
-        connection: Any,
-        name: str,
+        *names: str,
         first_month: str = "",
         domains: Sequence[str] | None = None,
-        *,
         outvoted: bool = False,
-    ) -> None:
-        kind = TABLES[name]
-        schema, table = kind.schema, self.location.open(name)
-        losers = None if outvoted else self._outvoted(name, first_month)
+    ) -> DuckDBPyConnection:
+        """Make each named table a view, in place of one of the name; return the connection.
+
+        Months before `first_month` (``YYYY-MM``) are left out, and files of `records` that
+        hold none of `domains` (None: all are wanted) are not read; rows of others are still to
+        be left out. Rows of `records` and `tls` of reports that do not count are there only with
+        `outvoted`.
+        """
+        for name in names:
+            query = self._select(name, first_month, domains if name == "records" else None)
+            if not outvoted and self._find_outvoted(name, first_month):
+                query = f"SELECT * FROM ({query}) WHERE report_uid NOT IN (FROM {name}_outvoted)"  # noqa: S608
+            self.connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
+        return self.connection
+
+    def keeps(self, name: str) -> bool:
+        """Return True if the table's rows are read only once."""
+        table = self._open(name)
+        return self._kept and table is not None and _sum_of(table, "num_records") <= FEW_ROWS
+
+    def _open(self, name: str) -> Any:
+        if name not in self.opened:
+            self.opened[name] = self._location.open(name)
+        return self.opened[name]
+
+    def _select(self, name: str, first_month: str, domains: Sequence[str] | None) -> str:
+        """Return SQL that gives the rows of a table, with names in their one form."""
+        schema, table = TABLES[name].schema, self._open(name)
+        forms = ", ".join(f"form({c}) AS {c}" for c in schema.names if c in NAMES)
+        query = f"SELECT * {f'REPLACE ({forms})' if forms else ''} FROM "  # noqa: S608
+        if not self.keeps(name):
+            return query + self._rows(name, table, first_month, domains)
+        if name not in self._since or first_month < self._since[name]:
+            rows = self._rows(name, table, first_month, None)
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name}_read AS {query} {rows}")
+            self._since[name] = first_month
+        return f"SELECT * FROM {name}_read WHERE month >= '{first_month}'"  # noqa: S608
+
+    def _rows(self, name: str, table: Any, first_month: str, domains: Sequence[str] | None) -> str:
+        """Return what SQL can select the rows from."""
         only: list[tuple[str, str, Any]] = [("month", ">=", first_month)] if first_month else []
         if domains is not None and len(domains) <= MOST_DOMAINS:
             only.append(("domain", "in", [form for name in domains for form in domain_forms(name)]))
         files = file_addresses(table, only) if table is not None else []
+        kind, stored = TABLES[name], f"{name}_stored"
         if not files:
-            connection.register(name, no_rows(schema))
-            return
-        if self.location.is_s3 and len(files) <= FEW_FILES and _bytes(table) <= FEW_BYTES:
-            rows = f"{name}_stored"
-            with self.location.explained(name, "read"):
-                connection.register(rows, self.location.read(files, schema))
-        elif self.location.is_s3:
-            data = self.location.dataset(files, schema)
-            # files out of which rows were deleted hold string views, in which Arrow cannot
-            # look for DuckDB; the ledger is the table whose rows are deleted every day
-            connection.register(f"{name}_stored", data.scanner() if name == "mails" else data)
-            rows = f"{name}_stored"
-        else:
+            self.connection.register(stored, no_rows(kind.schema))
+        elif not self._location.is_s3:
             quoted = ", ".join("'" + f.replace("'", "''") + "'" for f in files)
             rows = (
                 f"(SELECT * FROM read_parquet([{quoted}], hive_partitioning = true, "  # noqa: S608
                 "hive_types = {'month': VARCHAR}, union_by_name = true))"
             )
-            if table is not None and lacks_columns(table, kind):
-                connection.register(f"{name}_none", no_rows(schema))
-                rows = f"(SELECT * FROM {name}_none UNION ALL BY NAME {rows[1:]}"  # noqa: S608
-        forms = ", ".join(f"form({c}) AS {c}" for c in schema.names if c in NAMES)
-        query = f"SELECT * {f'REPLACE ({forms})' if forms else ''} FROM {rows}"  # noqa: S608
-        if losers:
-            connection.register(f"{name}_outvoted", losers)
-            query += f" WHERE report_uid NOT IN (SELECT report_uid FROM {name}_outvoted)"  # noqa: S608
-        connection.execute(f"CREATE TEMP VIEW {name} AS {query}")
+            if not lacks_columns(table, kind):
+                return rows
+            self.connection.register(stored, no_rows(kind.schema))
+            return f"(SELECT * FROM {stored} UNION ALL BY NAME {rows[1:]}"  # noqa: S608
+        elif len(files) <= FEW_FILES and _sum_of(table, "size_bytes") <= FEW_BYTES:
+            with self._location.explained(name, "read"):
+                self.connection.register(stored, self._location.read(files, kind.schema))
+        else:
+            data = self._location.dataset(files, kind.schema)
+            # files out of which rows were deleted hold string views, in which Arrow cannot
+            # look for DuckDB; the ledger is the table whose rows are deleted every day
+            self.connection.register(stored, data.scanner() if name == "mails" else data)
+        return stored
 
-    def _outvoted(self, name: str, first_month: str) -> pa.Table | None:
-        """Return the `report_uid` of the reports whose rows in a table do not count, if any."""
+    def _find_outvoted(self, name: str, first_month: str) -> bool:
+        """Make a table of the reports whose rows in a table do not count; False without any."""
         of = {"records": "reports", "tls": "tls"}.get(name)
-        table = self.location.open(of) if of else None
+        table = self._open(of) if of else None
         if of is None or table is None:
-            return None
+            return False
         files = table.get_add_actions(flatten=True)
         if "null_count.rival_of" not in files.schema.names:
-            return None
+            return False
         nulls, rows = (files[name].to_pylist() for name in ("null_count.rival_of", "num_records"))
         if not any(n is not None and n < all_ for n, all_ in zip(nulls, rows, strict=True)):
-            return None  # no file has a report with `rival_of`
-        with self.session(of, first_month=first_month, outvoted=True) as connection:
-            return connection.sql(OUTVOTED[of]).to_arrow_table()
+            return False  # no file has a report with `rival_of`
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {name}_outvoted AS "
+            f"WITH {of} AS ({self._select(of, first_month, None)}) {OUTVOTED[of]}"
+        )
+        return True
 
 
 OUTVOTED = {
@@ -325,8 +372,9 @@ OUTVOTED = {
 """table → which of its reports do not count, because another with the same identity does"""
 
 
-def _bytes(table: Any) -> int:
-    return sum(table.get_add_actions(flatten=True)["size_bytes"].to_pylist())
+def _sum_of(table: Any, column: str) -> int:
+    """Return the sum of `num_records` or `size_bytes` of a table's files."""
+    return sum(table.get_add_actions(flatten=True)[column].to_pylist())
 
 
 def _known(name: str) -> Table:
