@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import logging
 import os
 import pickle
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import zmq
 from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from traitlets import default
 
@@ -35,8 +38,10 @@ if TYPE_CHECKING:
 # charts as data: pages draw them with one plotly.js, JupyterLab with its extension
 RENDERER = {"PLOTLY_RENDERER": "plotly_mimetype"}
 ANALYSIS = "analysis.pickle"  # in the folder of a run's kernel
-# the debugger takes a third of a kernel's start, and no page needs one
-_LAUNCH = """import runpy, sys
+# the debugger takes a third of a kernel's start, and no page needs one; looking for garbage all
+# the time takes longer than a page lives
+_LAUNCH = """import gc, runpy, sys
+gc.set_threshold(50_000, 20, 100)
 sys.modules["debugpy"] = None
 runpy.run_module("ipykernel_launcher", run_name="__main__")"""
 
@@ -86,7 +91,61 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
         def _own_specs(self) -> KernelSpecManager:
             return PageKernels()
 
+        def client(self, **options: Any) -> AsyncKernelClient:  # type: ignore[override]
+            """Return another client; end the one before, which papermill does not if it shares."""
+            if before := vars(self).get("in_use"):
+                before.stop_channels()
+            self.in_use = super().client(**options)
+            return self.in_use
+
     return PageKernel
+
+
+class SharedKernel:
+    """A kernel that runs notebooks one after another: what it has imported stays.
+
+    Each finds it as if it were the first. One that fails ends it, and the next gets another.
+    It is for notebooks that ship with dmarckit: what others do to libraries would stay, too.
+    """
+
+    def __init__(self, config: str | None) -> None:
+        """Take the settings file; the kernel starts with the first notebook."""
+        self._config = config
+        self._kernel: tuple[Path, AsyncKernelManager] | None = None
+
+    @contextlib.contextmanager
+    def manager(self) -> Iterator[AsyncKernelManager]:
+        """Yield what papermill runs a notebook on; an error ends the kernel."""
+        try:
+            if self._kernel and not run_sync(self._emptied)(self._kernel[1]):
+                self.close()
+            if self._kernel is None:
+                folder = Path(tempfile.mkdtemp(prefix="dmarckit-kernel-"))
+                self._kernel = folder, own_kernel(folder, self._config)(kernel_name="python3")
+            yield self._kernel[1]
+        except BaseException:
+            self.close()
+            raise
+
+    async def _emptied(self, manager: AsyncKernelManager) -> bool:
+        """Drop the variables of the notebook before; return False if the kernel has died."""
+        client = manager.client()
+        if not await manager.is_alive():
+            return False
+        client.start_channels(iopub=False, stdin=False, hb=False, control=False)
+        reply: Any = client.execute("get_ipython().reset()", silent=True, reply=True, timeout=60)
+        with contextlib.suppress(TimeoutError):
+            await reply
+            return True
+        return False
+
+    def close(self) -> None:
+        """End the kernel, if there is one."""
+        if self._kernel:
+            (folder, manager), self._kernel = self._kernel, None
+            manager.client()  # it ends the one before
+            run_sync(manager.shutdown_kernel)(now=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -125,13 +184,15 @@ def build_page(
     secrets: Collection[str] = (),
     inputs: Callable[[Mapping[str, Any]], Sequence[Input]] = lambda parameters: (),
     analysis: Callable[[], Analysis] | None = None,
+    kernel: SharedKernel | None = None,
 ) -> BuiltPage:
     """Run a notebook with this environment's Python and make its page.
 
     `config` is the settings file for the run, `timeout` the seconds a cell may take, `now` the
     time to print on the page and to name it by. `inputs` takes all parameters and returns what
     the page is made from, `analysis` what its run has found, which the kernel need not find
-    again. `secrets`, and those of the environment, are struck out of its cells.
+    again; it runs on the `kernel` that pages share, which takes over nothing, else on its own.
+    `secrets`, and those of the environment, are struck out of its cells.
 
     Raises:
         PageError: a parameter is not known, or the notebook cannot be read.
@@ -163,7 +224,10 @@ def build_page(
         raise
     hidden = {*secrets, *core.secrets_in(os.environ)}
     try:
-        executed = _execute(source, given, target, hidden, config=config, timeout=timeout)
+        own = {"kernel_manager_class": own_kernel(folder, config)}
+        with kernel.manager() if kernel else contextlib.nullcontext() as manager:
+            runs_on = own if manager is None else {"km": manager}
+            executed = _execute(source, given, target, hidden, timeout=timeout, **runs_on)
     finally:
         handed.unlink(missing_ok=True)  # of a run that failed, only the notebook is kept
     shutil.rmtree(folder)
@@ -253,8 +317,8 @@ def _execute(
     target: Path,
     secrets: Collection[str],
     *,
-    config: str | None,
     timeout: int,
+    **kernel: Any,
 ) -> nbformat.NotebookNode:
     sys.modules.setdefault("papermill.s3", None)  # type: ignore[arg-type] # it loads boto3
     import papermill
@@ -283,7 +347,7 @@ def _execute(
             language="python",
             progress_bar=False,
             execution_timeout=timeout,
-            kernel_manager_class=own_kernel(target.parent, config),
+            **kernel,
         )
         clean: nbformat.NotebookNode = redacted(executed, secrets)
         return clean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import atexit
 import contextlib
 import itertools
 import json
@@ -14,13 +15,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from dmarckit import core
 from dmarckit.core import Cluster, Settings, Window, one_line
 from dmarckit.lake import Lake
-from dmarckit.pages.build import check_parameters, find_notebook, known_parameters, unusual
+from dmarckit.pages.build import (
+    SharedKernel,
+    check_parameters,
+    find_notebook,
+    known_parameters,
+    unusual,
+)
 from dmarckit.pages.inputs import page_manifest, table_states
 from dmarckit.pages.links import newest_days, page_key, page_place, read_target, targets_of
 from dmarckit.pages.publish import (
@@ -202,7 +210,10 @@ def _built(tasks: Sequence[_Task], workers: int, cluster: Cluster | None) -> Ite
     if cluster:
         yield from _built_by(cluster, tasks)
     elif len(tasks) <= 1 or workers == 1:
-        yield from map(_build, tasks)
+        try:
+            yield from map(_build, tasks)
+        finally:
+            _kernel().close()
     else:
         # a worker's kernels take over its environment, which only a spawned process has as it is
         context = multiprocessing.get_context("spawn")
@@ -243,6 +254,14 @@ def _failed(task: _Task, error: BaseException) -> FleetPage:
     return replace(task.page, outcome="failed", error=reason)
 
 
+@cache
+def _kernel() -> SharedKernel:
+    """Return the kernel of all pages that this process builds with one installation's settings."""
+    kernel = SharedKernel(os.environ.get(core.CONFIG_VARIABLE))
+    atexit.register(kernel.close)  # of a worker process
+    return kernel
+
+
 def _build(task: _Task) -> FleetPage:
     """Store one page and, after it, its manifest: a crash between them means building it again."""
     if task.content is not None:
@@ -253,7 +272,9 @@ def _build(task: _Task) -> FleetPage:
     started = time.monotonic()
     storage = open_pages(task.settings)
     try:
-        published = store_notebook(task.settings, task.notebook, task.parameters, task.now)
+        published = store_notebook(
+            task.settings, task.notebook, task.parameters, task.now, kernel=_kernel()
+        )
         made = json.dumps(task.manifest, sort_keys=True, default=str).encode()
         storage.put(published.key + MANIFEST, made, content_type="application/json")
         page = replace(task.page, outcome="built", link=published.link)

@@ -31,7 +31,7 @@ from dmarckit.pages.links import INDEX, newest_days, newest_key, page_key, with_
 
 if TYPE_CHECKING:
     from dmarckit.findings import Analysis
-    from dmarckit.pages.build import BuiltPage
+    from dmarckit.pages.build import BuiltPage, SharedKernel
 
 SIGNED = 1000  # presigned links of the index, to the newest pages: each costs time and room
 CONTENT_TYPE = "text/html; charset=utf-8"
@@ -146,10 +146,12 @@ def store_notebook(
     parameters: Mapping[str, Any],
     now: datetime | None = None,
     analysis: Callable[[], Analysis] | None = None,
+    kernel: SharedKernel | None = None,
 ) -> StoredPage:
     """Do as `publish_notebook`, but leave links and index, for many pages at once.
 
-    `analysis` returns what the run has found, which the notebook then need not find again.
+    `analysis` returns what the run has found, which the notebook then need not find again. A
+    notebook that ships with dmarckit runs on the `kernel`, if there is one, others on their own.
 
     Raises:
         PageError: there is no such notebook or parameter.
@@ -170,7 +172,7 @@ def store_notebook(
 
     storage = open_pages(settings)
     secrets, config = core.secrets_of(settings), os.environ.get(core.CONFIG_VARIABLE)
-    path = find_notebook(notebook)
+    path, shipped = find_notebook(notebook), core.shipped_files("notebooks", "*.ipynb", own=False)
     try:
         page = build_page(
             path,
@@ -180,6 +182,7 @@ def store_notebook(
             secrets=secrets,
             inputs=inputs,
             analysis=analysis,
+            kernel=kernel if path in shipped.values() else None,
         )
     except NotebookFailed as error:
         with contextlib.suppress(core.StorageError):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import gzip
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from datetime import UTC, date, datetime
@@ -320,3 +322,32 @@ def test_no_grammar_of_uris_is_built_for_a_page() -> None:
     code = "import dmarckit.pages.build, sys; print('rfc3987_syntax.syntax_helpers' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_notebooks_that_share_a_kernel_find_it_as_if_it_were_new(
+    tmp_path: Path, temporary: Path
+) -> None:
+    kernel = build.SharedKernel(None)
+
+    def shared(code: str) -> str:
+        path = notebook(tmp_path / "small.ipynb", "import os; print('process', os.getpid())", code)
+        return build_page(path, {}, now=NOW, kernel=kernel).html.decode()
+
+    def process(page: str) -> str:
+        (number,) = re.findall(r"process (\d+)", page)
+        return str(number)
+
+    try:
+        first = shared("import tabnanny; mine = 1; days")
+        second = shared("import sys; print('mine' in dir(), Out, 'tabnanny' in sys.modules)")
+        assert process(first) == process(second)
+        assert "False {} True" in second, "variables are gone, what was imported is not"
+        with pytest.raises(PageError, match=r"failed in cell \[3\]: ZeroDivisionError"):
+            shared("1 / 0")
+        third = shared("days")
+        assert process(third) != process(second), "what failed may have left anything"
+        os.kill(int(process(third)), signal.SIGKILL)
+        assert process(shared("days")) != process(third), "it died between two pages"
+    finally:
+        kernel.close()
+    assert not list(temporary.glob("dmarckit-kernel-*"))

@@ -9,12 +9,14 @@ from typing import Any
 
 import nbformat
 import pytest
+from nbformat.v4 import new_notebook
 
 from dmarckit.core.errors import NotebookFailed, PageError
 from dmarckit.core.redact import HIDDEN, redacted, secrets_in, secrets_of
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
-from dmarckit.pages.publish import publish_notebook
+from dmarckit.pages import build
+from dmarckit.pages.publish import publish_notebook, store_notebook
 from tests.support.page_notebooks import write_notebook
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
@@ -142,3 +144,20 @@ def test_the_host_of_a_secret_address_is_no_secret(secret: str) -> None:
     assert redacted(f"{secret} {other}", {secret}) == f"{HIDDEN} {other}"
     long = "https://dmarc.example.com/hook/0123456789abcdef"
     assert redacted(f"{long[:45]}…", {long}) == f"{HIDDEN}{long[41:45]}…"
+
+
+def test_only_notebooks_that_ship_share_a_kernel(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, used = build.SharedKernel(None), []
+
+    def page(path: Path, _parameters: object, **options: Any) -> build.BuiltPage:
+        used.append((path.stem, options["kernel"]))
+        return build.BuiltPage(path.stem, f"{path.stem}.html", "", b"", new_notebook(), ())
+
+    monkeypatch.setattr(build, "build_page", page)
+    notebook("1")
+    write_notebook(Path("notebooks/sender.ipynb"), "1", parameters="")
+    for name in ("domain", "sender", "spy"):
+        store_notebook(settings, name, {}, NOW, kernel=kernel)
+    assert used == [("domain", kernel), ("sender", None), ("spy", None)]
