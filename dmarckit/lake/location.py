@@ -77,11 +77,20 @@ def file_addresses(table: DeltaTable, only: list[tuple[str, str, Any]] | None = 
 
 
 class Location:
-    """``s3://bucket/prefix`` or a folder that holds the tables."""
+    """``s3://bucket/prefix`` or a folder that holds the tables.
+
+    Raises LakeError for a name with signs that Delta takes for something else.
+    """
 
     def __init__(self, url: str) -> None:
         self.is_s3 = url.startswith("s3://")
         self.url = url if self.is_s3 else str(Path(url).expanduser().absolute())
+        signs = r"[][\\]|%[0-9A-Fa-f]{2}" + ("|[#?]" if self.is_s3 else "")
+        if found := re.search(signs, self.url):
+            raise LakeError(
+                f"no lake can lie in {one_line(self.url)}: tables cannot be read where "
+                f"{found[0]} is in the name; choose another for home, or for lake"
+            )
 
     def table_uri(self, name: str) -> str:
         """Return the address of one table."""

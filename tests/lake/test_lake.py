@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -89,6 +90,16 @@ def test_a_lake_may_lie_in_a_place_of_any_name(home: str, name: str) -> None:
     lake.write.compact(at_most=1)
     assert sorted(lake.records()["report_uid"]) == ["a", "a", "b", "b"]
     assert data_files(lake, "records", lake.location.open("records"))[1] == []
+
+
+@pytest.mark.parametrize("sign", ["[", "]", "\\", "%20", "#", "?"])
+def test_a_name_that_delta_takes_for_something_else_is_refused(home: str, sign: str) -> None:
+    place = f"{home}/old{sign}1"
+    if sign in "#?" and not home.startswith("s3://"):  # of a URL only
+        assert Lake(place).write.append_new("records", record_rows("a", 1))
+        return
+    with pytest.raises(LakeError, match=re.escape(f"where {sign} is in the name")):
+        Lake(place)
 
 
 def test_a_writer_of_many_years_does_not_remember_all_of_them(lake: Lake) -> None:
