@@ -41,7 +41,7 @@ ANALYSIS = "analysis.pickle"  # in the folder of a run's kernel
 # the debugger takes a third of a kernel's start, and no page needs one; looking for garbage all
 # the time takes longer than a page lives
 _LAUNCH = """import gc, runpy, sys
-gc.set_threshold(50_000, 20, 100)
+gc.set_threshold(50_000)
 sys.modules["debugpy"] = None
 runpy.run_module("ipykernel_launcher", run_name="__main__")"""
 
