@@ -24,7 +24,10 @@ def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
     than twice as much as its owner does, and more than usual. warning; critical from
     `abuse_critical` messages on. It is open for four weeks as long as it goes on.
     """
-    if not domain.history(context.start, context.thresholds.history_days):
+    limits = context.thresholds
+    if domain.at_most() < limits.abuse_messages:
+        return []
+    if not domain.history(context.start, limits.history_days):
         return []
     signed = domain.signatures
     signed = signed[signed["passed"] & signed["aligned"] & (signed["selector"] != "")]
@@ -129,13 +132,10 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
         "{subject} out of DNS, and let the signer sign From, To and Subject twice "
         "(oversigning) and set an expiry (x=)."
     )
-    for name, rows in counts.groups(signed, "signature"):
-        if name not in owners:
-            continue
-        both = context.window(rows)
-        if total(both) < limits.abuse_messages:
-            continue
-        owner = _owners(domain, context, rows, owners[name])
+    sent = counts.sums(context.window(signed), "signature")
+    enough = owners.keys() & set(sent.index[sent >= limits.abuse_messages - 0.5])
+    for name, rows in counts.groups(signed[counts.among(signed["signature"], enough)], "signature"):
+        both, owner = context.window(rows), _owners(domain, context, rows, owners[name])
         owned, messages = counts.among(both["sender"], owner), both["messages"].to_numpy()
         n, mine = (counts.whole(messages[whose].sum()) for whose in (~owned, owned))
         if n <= limits.abuse_factor * mine or not _enough(both[~owned], context):

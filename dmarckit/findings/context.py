@@ -316,6 +316,7 @@ class DomainParts:
         )
         # objects here too: pandas looks for a column in texts of Arrow
         self._columns = pd.Index([*others, *(n.column for n in self._names)], dtype=object)
+        self._others.columns = self._columns[: len(others.columns)]
 
     def cut(self, domain: str) -> pd.DataFrame:
         """Return the rows about a domain, without the names of others in categoricals.
@@ -324,6 +325,8 @@ class DomainParts:
         """
         place = self.rows.get(domain, slice(0, 0))
         rows = self._others.iloc[place]
+        if not self._names:
+            return rows
         columns = {names.column: names.cut(place) for names in self._names}
         cut = pd.concat([rows, pd.DataFrame(columns, rows.index, copy=False)], axis=1)
         cut.columns = self._columns

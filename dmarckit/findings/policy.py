@@ -36,6 +36,8 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     quoted = domain.quotes
     both = quoted[quoted["changed"]]
+    if both.empty:
+        return []
     found = []
     for column in POLICY_TAGS:
         differs = both[column] != both[f"{column}_old"]
@@ -349,7 +351,7 @@ def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
     other = quoted["p"] != policy.p
     if policy.testing != "y":
         other |= quoted["testing"] == "y"
-    days, _names = pd.factorize(quoted["begin"].dt.floor("D"))
+    _days, days = np.unique(quoted["begin"].to_numpy("datetime64[D]"), return_inverse=True)
     return not bool((np.bincount(days, other) > 0.5 * np.bincount(days)).any())
 
 

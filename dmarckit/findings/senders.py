@@ -42,6 +42,8 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
     found = []
     for sender, part in c.groups(rows, "sender"):
+        if len(part) < min(limits.stopped_days, limits.stopped_work_days):
+            continue
         seen = seen_by.get(sender, part["day"])
         if seen.max() <= part["day"].max() - limits.baseline_days * DAY:
             seen = part["day"]  # reporters of weeks alone see it
@@ -56,9 +58,9 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
         often = len(seen) >= limits.stopped_days or (
             at_work and (seen.dt.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
         )
-        part = part[part["day"] > last - limits.baseline_days * DAY]
         if not often or len(quiet) < limits.recent_days:
             continue
+        part = part[part["day"] > last - limits.baseline_days * DAY]
         # reporters that saw most of the messages have reported the quiet days
         first, end = quiet[-limits.recent_days], quiet[-1]
         watching = set(domain.reports.loc[domain.reports["end"] > end, "reporter"])
@@ -170,7 +172,7 @@ def drop_vague_days(
     reports `messages` itself is returned.
     """
     length = reports["end"] - reports["begin"]
-    is_long = (length > DAY) & (reports["begin"] < since)
+    is_long = (length > DAY).to_numpy() & (reports["begin"] < since).to_numpy()
     if not is_long.any():
         return messages
     long = reports[is_long]

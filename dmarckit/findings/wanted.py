@@ -82,6 +82,8 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     makes no sender. New forwarders of mail that the domain signed are one finding together.
     """
     limits = context.thresholds
+    if domain.at_most() < limits.new_messages:
+        return []
     if not domain.history(context.start, limits.history_days):
         return []
     window = context.window(domain.messages)
@@ -95,7 +97,7 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
         for sender, rows in c.groups(fresh, "sender")
         if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
     ]
-    itself = c.authenticating(domain, {sender for sender, _rows in groups})
+    itself = c.authenticating(domain, {sender for sender, _rows in groups}) if groups else set()
     found, forwarders = [], []
     for sender, rows in groups:
         main = str(c.sums(rows, "class").idxmax())
