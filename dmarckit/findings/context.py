@@ -27,6 +27,7 @@ OWN_NETWORKS = 3  # of a sender that is no botnet
 SPOOFED = ("unauthenticated", "spoofed_subdomain")
 POOLED = "*"  # subject of one finding about many of a kind
 BLOCKED = ("quarantine", "reject")
+SPF_ERRORS = ("permerror", "temperror")
 RELAYED = ("forwarded", "modified")
 """classes of messages that left in order and reached the receiver by a detour"""
 
@@ -91,7 +92,7 @@ class DomainFacts:
     Rows are in the order of days, and do not name the domain; `messages` also says which rows
     `fails` and were `blocked`, `signatures` what `signature` (``d/s``) they are about, and `quotes`
     are the `policies` with what was quoted before (`with_changes`). A frame costs up to a
-    millisecond: rules look at `at_most`, `has`, `history` and `complete` first.
+    millisecond: rules look at `at_most`, `counted`, `has`, `history` and `complete` first.
     """
 
     messages = _Frame()
@@ -116,7 +117,7 @@ class DomainFacts:
         complete: Sequence[pd.Timestamp],
         first_day: pd.Timestamp | None,
         sums: Mapping[str, float],
-        refused: float,
+        counted: Mapping[str, Mapping[str, float]],
         policy: Policy | None,
     ) -> None:
         self.name = name
@@ -126,8 +127,7 @@ class DomainFacts:
         self.first_day = first_day
         """first day with a report; None without any"""
         self._sums = sums
-        self.refused = round(refused)
-        """failing messages that were quarantined or rejected, over all days"""
+        self._counted = counted
         self.policy = policy or Policy(name)
         """the policy in force as reporters quote it; p is None when nobody has"""
         self._of_senders: dict[str, tuple[pd.DataFrame, dict[str, slice]]] = {}
@@ -137,6 +137,10 @@ class DomainFacts:
     def at_most(self, *classes: str) -> int:
         """Return the messages of these classes, or of all, over all days; nothing is cut for it."""
         return round(sum(self._sums.get(name, 0) for name in classes or self._sums))
+
+    def counted(self, what: str) -> int:
+        """Return the messages of a part of `_counted`, over all days; nothing is cut for it."""
+        return round(self._counted[what].get(self.name, 0))
 
     def has(self, frame: str) -> bool:
         """Return True if a frame has a row about the domain: nothing is cut for it."""
@@ -379,13 +383,25 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum().reset_index()
     for name, class_, n in counted.itertuples(index=False, name=None):
         sums.setdefault(str(name), {})[str(class_)] = float(n)
-    lost = sent.loc[fails & blocked, ["domain", "messages"]]
-    lost_of = lost.groupby("domain", observed=True)["messages"].sum()
-    refused = {str(name): n for name, n in lost_of.items()}
-    policies = quoted_policies(facts.policies)
+    of_domains, policies = _counted(frames), quoted_policies(facts.policies)
     for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
-        known = days.get(name, ()), first.get(name), sums.get(name, {}), refused.get(name, 0)
-        yield DomainFacts(name, parts, *known, policies.get(name))
+        known = days.get(name, ()), first.get(name), sums.get(name, {})
+        yield DomainFacts(name, parts, *known, of_domains, policies.get(name))
+
+
+def _counted(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[Any, float]]:
+    """Return domain → messages that were refused, whose signature or SPF fails: most have none."""
+    sent, signed, spf = (frames[name] for name in ("messages", "signatures", "spf"))
+    unverified = signed["aligned"] & signed["ours"] & ~signed["passed"] & ~signed["covered"]
+    parts = {
+        "refused": (sent, sent["fails"] & sent["blocked"]),
+        "unverified": (signed, unverified),
+        "spf_errors": (spf, spf["result"].isin(SPF_ERRORS)),
+    }
+    return {
+        what: sums(rows.loc[where, ["domain", "messages"]], "domain").to_dict()
+        for what, (rows, where) in parts.items()
+    }
 
 
 def _signatures(rows: pd.DataFrame) -> pd.Categorical:

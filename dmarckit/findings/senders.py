@@ -36,10 +36,12 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     rows = domain.messages
     rows = rows[rows["in_inventory"] & (rows["messages"] > 0) & (rows["day"] < context.today)]
     sure = drop_vague_days(rows, domain.reports, recent[0])
+    seen_by = {}
     if sure is rows:
         sending = c.names(rows, "sender", rows["day"] >= recent[-1])
-        sure = rows = rows[~c.among(rows["sender"], sending)]
-    seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
+        rows = rows[~c.among(rows["sender"], sending)]
+    else:
+        seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
     found = []
     for sender, part in c.groups(rows, "sender"):
         if len(part) < min(limits.stopped_days, limits.stopped_work_days):

@@ -301,7 +301,7 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
     that sender's.
     """
     limits = context.thresholds
-    if domain.refused < limits.lost_messages:
+    if domain.counted("refused") < limits.lost_messages:
         return []
     week = context.last(domain.messages, 7)
     lost = week[week["fails"] & week["blocked"]]
