@@ -528,8 +528,9 @@ def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:
     """
     return {
         sender
-        for sender in domain.proving.intersection(senders)
-        if len(set(map(network_key, domain.of("sources", sender)["source_ip"]))) <= OWN_NETWORKS
+        for sender in senders
+        if sender in domain.proving
+        and len(set(map(network_key, domain.of("sources", sender)["source_ip"]))) <= OWN_NETWORKS
     }
 
 

@@ -206,11 +206,14 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most("spoofed_subdomain") < limits.subdomain_messages:
         return []
     window = context.window(domain.messages)
-    rows = strange(domain, window[window["class"] == "spoofed_subdomain"])
+    rows = window[window["class"] == "spoofed_subdomain"]
+    many = limits.subdomain_messages_of_many
+    if total(rows) < min(limits.subdomain_messages, many):
+        return []
+    rows = strange(domain, rows)
     sums = counts.sums(rows, "header_from")
     single = [str(name) for name in sums.index[sums >= limits.subdomain_messages]]
     rest = float(sums[sums < limits.subdomain_messages].sum())
-    many = limits.subdomain_messages_of_many
     if rest >= many or (len(single) > 3 and float(sums.sum()) >= many):
         return [_exposed(domain, context, f"*.{domain.name}", rows)]
     return [_exposed(domain, context, n, rows[rows["header_from"] == n]) for n in single]

@@ -97,7 +97,7 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
         for sender, rows in c.groups(fresh, "sender")
         if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
     ]
-    itself = c.authenticating(domain, {sender for sender, _rows in groups}) if groups else set()
+    itself = c.authenticating(domain, {sender for sender, _rows in groups})
     found, forwarders = [], []
     for sender, rows in groups:
         main = str(c.sums(rows, "class").idxmax())

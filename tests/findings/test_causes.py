@@ -21,8 +21,11 @@ from tests.support.finding_facts import (
     FOUR,
     NOW,
     SERVICE,
+    SIGNATURE,
+    SPF,
     STRANGER,
     UNALIGNED,
+    daily,
     facts,
     found,
     messages,
@@ -182,6 +185,28 @@ def test_a_domain_with_one_report_costs_no_frame(monkeypatch: pytest.MonkeyPatch
     context = Context(NOW, 7, Thresholds())
     assert not find_by_domain(some, context, complete_days(some))
     assert not cut
+
+
+def test_a_domain_in_order_costs_neither_signatures_nor_spf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, columns = DomainParts.cut, set[str]()
+
+    def seen(self: DomainParts, domain: str) -> Any:
+        frame = whole(self, domain)
+        columns.update(frame.columns)
+        return frame
+
+    monkeypatch.setattr(DomainParts, "cut", seen)
+    days = range(1, 41, 4)
+    some = facts(
+        messages=messages(days, messages=1),
+        signatures=daily(SIGNATURE, days, messages=1),
+        spf=daily(SPF, days, messages=1),
+    )
+    find_by_domain(some, Context(NOW, 7, Thresholds()), complete_days(some))
+    assert "header_from" in columns
+    assert not columns & {"selector", "spf_domain"}
 
 
 def _said(f: Finding) -> tuple[Any, ...]:
