@@ -274,6 +274,10 @@ def test_publishing_compressed(tmp_path: Path) -> None:
     store_page(storage, page().key, page().html)
     assert gzip.decompress(storage.get(page().key)) == page().html
     assert load_page(storage, page().key) == "<p>café</p>"
+    script = b'<script id="plotly">plotly</script>'
+    for html in (b"", b"<p>one</p>" + script, b"<p>two</p>" + script + b"<p>three</p>"):
+        store_page(storage, page().key, html)
+        assert gzip.decompress(storage.get(page().key)) == html
 
 
 @pytest.mark.parametrize(
