@@ -9,15 +9,7 @@ import pandas as pd
 from dmarckit.core import _, count, later, n_messages, ngettext, percent
 from dmarckit.facts import howto, result_meaning
 from dmarckit.findings import context as counts, model, queries
-from dmarckit.findings.context import (
-    BLOCKED,
-    SHOWN,
-    SPF_ERRORS,
-    Context,
-    DomainFacts,
-    count_reporters,
-    total,
-)
+from dmarckit.findings.context import BLOCKED, SHOWN, Context, DomainFacts, count_reporters, total
 from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe, share
 
 _NAMES = {"reporter": "str", "sender": "str"}  # categories of two frames do not compare
@@ -36,7 +28,7 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.counted("spf_errors") or domain.at_most() < limits.spf_error_messages:
         return []
     window = context.window(domain.spf)
-    if not counts.among(window["result"], SPF_ERRORS).any():
+    if not counts.among(window["result"], counts.SPF_ERRORS).any():
         return []
     seen = domain.messages
     senders = domain.senders.union(counts.names(seen, "sender", seen["ours"]))
@@ -45,7 +37,7 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
     found = []
     for spf_domain, rows in counts.groups(ours, "spf_domain"):
-        errors = rows[rows["result"].isin(SPF_ERRORS)]
+        errors = rows[rows["result"].isin(counts.SPF_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
             found.append(_errors(domain, context, spf_domain, rows, errors))
@@ -149,7 +141,9 @@ def _errors(
 def _errors_predicate(spf_domain: str) -> str:
     # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
     mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
-    failed = f"{queries.one_of(result_meaning('x.result'), SPF_ERRORS)} AND lower(x.domain) = "
+    failed = (
+        f"{queries.one_of(result_meaning('x.result'), counts.SPF_ERRORS)} AND lower(x.domain) = "
+    )
     failed += queries.text(spf_domain)
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)
@@ -277,7 +271,7 @@ def signing_action(sender: str, author: str) -> str:
 
 def _errors_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.spf[domain.spf["spf_domain"] == finding.subject]
-    return counts.how_calmed(domain, context, rows[rows["result"].isin(SPF_ERRORS)], rows)
+    return counts.how_calmed(domain, context, rows[rows["result"].isin(counts.SPF_ERRORS)], rows)
 
 
 def _only_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
