@@ -121,7 +121,8 @@ def publish_fleet(
     given = dict(parameters or {})
     check_parameters(path.stem, given | {"domain": ""}, known_parameters(path))
     wanted = [(notebook, given | {"domain": domain}) for domain in dict.fromkeys(domains)]
-    planned = list(_plan(settings, wanted, now, is_lasting=False))
+    tables = table_states(Lake(settings.lake_url))
+    planned = list(_plan(settings, wanted, now, tables, is_lasting=False))
     current = [task.page for task, is_current in planned if is_current and not force]
     todo = [task for task, is_current in planned if force or not is_current]
     done: dict[str, FleetPage] = {}
@@ -148,16 +149,16 @@ def publish_linked(
     there is, those of TLS reports and Postmaster Tools where there is any data; at most
     `MOST_LINKED`. Raises as `publish_fleet`.
     """
-    storage = open_pages(settings)
-    tables = {name for states in table_states(Lake(settings.lake_url)).values() for name in states}
-    known = tables & {"tls", "postmaster"} | {"domain", "sender"}
+    storage, tables = open_pages(settings), table_states(Lake(settings.lake_url))
+    filled = {name for states in tables.values() for name in states}
+    known = filled & {"tls", "postmaster"} | {"domain", "sender"}
     links = map(read_target, targets_of(load_page(storage, target)))
     wanted = []
     for notebook, given in links:
         if notebook in known:
             has_job = "job" in known_parameters(find_notebook(notebook))
             wanted.append((notebook, given | {"job": job} if has_job else given))
-    planned = _plan(settings, wanted[:MOST_LINKED], now, is_lasting=True)
+    planned = _plan(settings, wanted[:MOST_LINKED], now, tables, is_lasting=True)
     todo = [task for task, is_current in planned if not is_current]
     built = list(_built(todo, settings.workers, cluster))
     link_pages(settings, [target])
@@ -168,14 +169,16 @@ def _plan(
     settings: Settings,
     wanted: Sequence[tuple[str, Mapping[str, Any]]],
     now: datetime,
+    tables: Mapping[str, Mapping[str, list[str]]],
     *,
     is_lasting: bool,
 ) -> Iterator[tuple[_Task, bool]]:
     """Yield each page as it would be when nothing is to do, and whether that is so.
 
-    `is_lasting`: the newest page will do, of whatever day, as long as it would show the same.
+    `tables` are those of `table_states`. `is_lasting`: the newest page will do, of whatever day,
+    as long as it would show the same.
     """
-    storage, tables = open_pages(settings), table_states(Lake(settings.lake_url))
+    storage = open_pages(settings)
     paths = {notebook: find_notebook(notebook) for notebook, _given in wanted}
     known = {notebook: known_parameters(path) for notebook, path in paths.items()}
     folders = {page_place(path.stem, {})[0] for path in paths.values()}
