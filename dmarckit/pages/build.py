@@ -108,9 +108,8 @@ class SharedKernel:
     It is for notebooks that ship with dmarckit: what others do to libraries would stay, too.
     """
 
-    def __init__(self, config: str | None) -> None:
-        """Take the settings file; the kernel starts with the first notebook."""
-        self._config = config
+    def __init__(self) -> None:
+        """Start nothing yet: the kernel starts with a notebook, in the environment of then."""
         self._kernel: tuple[Path, AsyncKernelManager] | None = None
 
     @contextlib.contextmanager
@@ -121,7 +120,8 @@ class SharedKernel:
                 self.close()
             if self._kernel is None:
                 folder = Path(tempfile.mkdtemp(prefix="dmarckit-kernel-"))
-                self._kernel = folder, own_kernel(folder, self._config)(kernel_name="python3")
+                config = os.environ.get(core.CONFIG_VARIABLE)
+                self._kernel = folder, own_kernel(folder, config)(kernel_name="python3")
             yield self._kernel[1]
         except BaseException:
             self.close()

@@ -259,8 +259,8 @@ def _failed(task: _Task, error: BaseException) -> FleetPage:
 
 @cache
 def _kernel() -> SharedKernel:
-    """Return the kernel of all pages that this process builds with one installation's settings."""
-    kernel = SharedKernel(os.environ.get(core.CONFIG_VARIABLE))
+    """Return the kernel of the pages that this process builds."""
+    kernel = SharedKernel()
     atexit.register(kernel.close)  # of a worker process
     return kernel
 

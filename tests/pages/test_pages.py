@@ -331,7 +331,7 @@ def test_no_grammar_of_uris_is_built_for_a_page() -> None:
 def test_notebooks_that_share_a_kernel_find_it_as_if_it_were_new(
     tmp_path: Path, temporary: Path
 ) -> None:
-    kernel = build.SharedKernel(None)
+    kernel = build.SharedKernel()
 
     def shared(code: str) -> str:
         path = notebook(tmp_path / "small.ipynb", "import os; print('process', os.getpid())", code)

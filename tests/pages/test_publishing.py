@@ -149,7 +149,7 @@ def test_the_host_of_a_secret_address_is_no_secret(secret: str) -> None:
 def test_only_notebooks_that_ship_share_a_kernel(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kernel, used = build.SharedKernel(None), []
+    kernel, used = build.SharedKernel(), []
 
     def page(path: Path, _parameters: object, **options: Any) -> build.BuiltPage:
         used.append((path.stem, options["kernel"]))
