@@ -1,5 +1,15 @@
-"""`python -m dmarckit`, the same as the command `dmarckit`."""
+"""The command `dmarckit`, and `python -m dmarckit`: a process of its own."""
+
+import gc
 
 from dmarckit.cli.main import main
 
-main()
+
+def run() -> None:
+    """Run the command line in a process that does nothing else."""
+    gc.set_threshold(50_000)  # 700, the default, is meant for less than what libraries define
+    main()
+
+
+if __name__ == "__main__":
+    run()

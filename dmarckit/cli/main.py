@@ -6,7 +6,6 @@ The rooms load what is asked of them, inside the commands, so that ``--help`` an
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import sys
 import traceback
@@ -83,7 +82,6 @@ for name, group in (
 
 def main() -> None:
     """Run the command line; an expected failure is one line on stderr, and any has status 2."""
-    gc.set_threshold(50_000)  # 700, the default, is meant for less than what libraries define
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what a terminal cannot show ends nothing
             stream.reconfigure(errors="replace")

@@ -123,7 +123,7 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
         wrap(FolderStorage, name, StorageError)
     for name in ("append_new", "compact"):
         wrap(Writer, name, LakeError)
-    wrap(Lake, "session", LakeError)
+    wrap(Lake, "snapshot", LakeError)
     wrap(outbox, "post_message", None)
     monkeypatch.setattr(build, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
