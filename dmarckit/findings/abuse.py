@@ -8,8 +8,9 @@ import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, n_reporters
 from dmarckit.facts import network_key
-from dmarckit.findings import context as counts, queries
-from dmarckit.findings.context import DAY, OWN_NETWORKS, Context, DomainFacts, total, window_query
+from dmarckit.findings import context as c, counts, queries
+from dmarckit.findings.context import DAY, OWN_NETWORKS, Context, DomainFacts, window_query
+from dmarckit.findings.counts import total
 from dmarckit.findings.model import Family, Finding, Kind, mad, median, on_days, safe
 
 _WEEK = 7 * DAY
@@ -207,7 +208,7 @@ def _abuse(
 ) -> Finding:
     limits = context.thresholds
     counted = rows if counted is None else counted
-    return counts.messages_finding(
+    return c.messages_finding(
         "passing_abuse",
         domain,
         subject,
@@ -218,8 +219,8 @@ def _abuse(
             subject=safe(subject),
             when=on_days(*counts.day_span(rows)),
             networks=count(networks),
-            names=counts.names_with_counts(counted, "sender"),
-            reporters=n_reporters(counts.count_reporters(rows)),
+            names=c.names_with_counts(counted, "sender"),
+            reporters=n_reporters(c.count_reporters(rows)),
             **numbers,
         ),
         action=action.format(subject=safe(subject)),
@@ -228,9 +229,7 @@ def _abuse(
         thresholds={"messages": limits.abuse_messages, "days": limits.abuse_days},
         evidence={
             "networks": counts.top_counts(counted, "sender"),
-            "addresses": counts.addresses(domain, sorted(counted["sender"].unique()))[
-                : counts.SHOWN
-            ],
+            "addresses": c.addresses(domain, sorted(counted["sender"].unique()))[: counts.SHOWN],
         },
     )
 

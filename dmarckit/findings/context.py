@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dmarckit.core import Thresholds, _, count, n_messages, n_reporters, short_day, short_days
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
+from dmarckit.findings.counts import (
+    _sums,
+    among,
+    codes_of,
+    day_span,
+    day_values,
+    is_on,
+    names,
+    ordered,
+    sums,
+    top_counts,
+    total,
+    whole,
+)
 from dmarckit.findings.dmarc_policy import quoted_policies, with_changes
-from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, reporter_name, safe
+from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, safe
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
-SHOWN = 10  # names or addresses in evidence and sentences; more is not read
 OWN_NETWORKS = 3  # of a sender that is no botnet
 SPOOFED = ("unauthenticated", "spoofed_subdomain")
 POOLED = "*"  # subject of one finding about many of a kind
@@ -171,7 +182,7 @@ class DomainFacts:
     def of(self, frame: str, sender: str) -> pd.DataFrame:
         """Return the rows of a frame about a sender."""
         if frame not in self._of_senders:
-            self._of_senders[frame] = _ordered(getattr(self, frame), "sender")
+            self._of_senders[frame] = ordered(getattr(self, frame), "sender")
         rows, places = self._of_senders[frame]
         return rows.iloc[places.get(sender, slice(0, 0))]
 
@@ -225,91 +236,11 @@ class DomainFacts:
         return {*by_spf, *names(signed, "sender", signed["passed"] & ~signed["aligned"])}
 
 
-def among(values: pd.Series[Any], names: Container[str]) -> NDArray[np.bool_]:
-    """Return which values of a categorical are among some names (as `isin`, but fast)."""
-    codes, known = _codes(values)
-    found: NDArray[np.bool_] = np.fromiter((name in names for name in known), bool)[codes]
-    return found
-
-
-def names(frame: pd.DataFrame, column: str, where: Any) -> list[str]:
-    """Return the values of a column in the rows where something holds, in their order."""
-    codes, known = _codes(frame[column])
-    return [str(known[code]) for code in np.sort(pd.unique(codes[np.asarray(where)]))]
-
-
-def first_days(
-    rows: pd.DataFrame, column: str, since: pd.Timestamp | None = None
-) -> dict[str, pd.Timestamp]:
-    """Return the values of a column, or those that are new `since` a day → their first day.
-
-    Rows are in the order of days.
-    """
-    codes, known = _codes(rows[column])
-    used, first = np.unique(codes, return_index=True)
-    if since is not None:
-        is_new = day_values(rows)[first] >= since.to_datetime64()
-        used, first = used[is_new], first[is_new]
-    return dict(zip(map(str, known[used]), rows["day"].array[first], strict=True))
-
-
-def day_values(frame: pd.DataFrame) -> NDArray[np.datetime64]:
-    """Return the days of a frame as numpy has them, which compares them much faster."""
-    return frame["day"].to_numpy("datetime64[us]")
-
-
-def is_on(frame: pd.DataFrame, days: Iterable[pd.Timestamp]) -> NDArray[np.bool_]:
-    """Return which rows are of one of the days (as `isin`, but fast)."""
-    them = np.array([day.to_datetime64() for day in days], "datetime64[us]")
-    return np.isin(day_values(frame), them)
-
-
-def daily(rows: pd.DataFrame, *columns: str) -> tuple[pd.DatetimeIndex, list[NDArray[Any]]]:
-    """Return the days of some rows, and the sums of columns on each of them."""
-    codes, days = _codes(rows["day"])
-    counted = (np.bincount(codes, rows[c].to_numpy("float64"), len(days)) for c in columns)
-    return pd.DatetimeIndex(days), list(counted)
-
-
-def _codes(values: pd.Series[Any]) -> tuple[NDArray[Any], Any]:
-    """Return each value's place among the values there are, and these in order."""
-    if isinstance(values.array, pd.Categorical):
-        return values.array.codes, values.array.categories
-    if values.dtype.kind != "M" or not values.is_monotonic_increasing:
-        return pd.factorize(values, sort=True)
-    days = values.to_numpy("datetime64[us]")
-    first = np.ones(len(days), bool)
-    first[1:] = days[1:] != days[:-1]
-    return np.cumsum(first) - 1, pd.Index(values.array[first])
-
-
-def _ordered(
-    frame: pd.DataFrame, column: str, days: bool = False
-) -> tuple[pd.DataFrame, dict[str, slice]]:
-    """Return a frame in the order of a column (and its days), and where the rows of each name are.
-
-    Without copying it where it is in that order.
-    """
-    codes, names = _codes(frame[column])
-    is_ordered = codes[1:] >= codes[:-1]
-    if days:
-        day = frame["day"].astype("int64").to_numpy()
-        is_ordered &= (codes[1:] > codes[:-1]) | (day[1:] >= day[:-1])
-    if not is_ordered.all():
-        order = np.lexsort((day, codes)) if days else np.argsort(codes, kind="stable")
-        frame, codes = frame.take(order), codes[order]
-    places = np.searchsorted(codes, np.arange(len(names) + 1)).tolist()
-    pairs = zip(names, pairwise(places), strict=True)
-    return frame, {
-        str(name): slice(first, after) for name, (first, after) in pairs if first < after
-    }
-
-
 class DomainParts:
     """A frame, and which of its rows are about which domain."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        frame, self.rows = _ordered(frame, "domain", "day" in frame)
+        frame, self.rows = ordered(frame, "domain", "day" in frame)
         kinds = frame.drop(columns=["domain", "provider"], errors="ignore").dtypes
         self._names = [_Names(frame[c]) for c, kind in kinds.items() if kind == "category"]
         others = frame[[column for column, kind in kinds.items() if kind != "category"]]
@@ -342,7 +273,7 @@ class _Names:
 
     def __init__(self, values: pd.Series[Any]) -> None:
         self.column = str(values.name)
-        self._codes, names = _codes(values)
+        self._codes, names = codes_of(values)
         self._names = np.asarray(names, dtype=object)
         self._is_used = np.zeros(len(names), bool)  # in the part that is cut
         self._place = np.zeros(len(names), "int32")
@@ -422,22 +353,6 @@ def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.T
     return {str(name): pd.Timestamp(day).floor("D") for name, day in first.items()}
 
 
-def total(frame: pd.DataFrame, where: Any = slice(None)) -> int:
-    """Return the messages of a frame, or of the rows where something holds, as a whole number."""
-    return whole(frame["messages"].to_numpy()[where].sum())
-
-
-def whole(n: float) -> int:
-    """Return a number of messages as a whole one (`queries.messages` rounds alike)."""
-    return round(round(float(n), 6))
-
-
-def day_span(frame: pd.DataFrame) -> tuple[date | None, date | None]:
-    """Return the first and last day with messages; None without any."""
-    days = day_values(frame)[frame["messages"].to_numpy() > 0]
-    return (days.min().item().date(), days.max().item().date()) if len(days) else (None, None)
-
-
 def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict[str, str]:
     """Return what sentences say about messages that a sender sent as the domain, in words."""
     return {
@@ -447,34 +362,6 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
         "when": model.on_days(*day_span(rows)),
         "reporters": n_reporters(count_reporters(rows)),
     }
-
-
-def sums(frame: pd.DataFrame, column: str, of: str = "messages") -> pd.Series[Any]:
-    """Return value of a column → its messages, in the order of values (as `groupby`, but fast)."""
-    names, numbers = _sums(frame, column, of)
-    return pd.Series(numbers, index=names)
-
-
-def _sums(frame: pd.DataFrame, column: str, of: str = "messages") -> tuple[Any, NDArray[Any]]:
-    codes, names = _codes(frame[column])
-    counted = np.bincount(codes, minlength=len(names)) > 0
-    numbers = np.bincount(codes, frame[of].to_numpy("float64"), len(names))
-    return (names, numbers) if counted.all() else (names[counted], numbers[counted])
-
-
-def groups(frame: pd.DataFrame, column: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each value of a column, as text, with its rows, in the order of values."""
-    rows, places = _ordered(frame, column)
-    return ((name, rows.iloc[place]) for name, place in places.items())
-
-
-def top_counts(frame: pd.DataFrame, column: str, at_most: int = SHOWN) -> dict[str, int]:
-    """Return value → messages for evidence, most first; names are made safe to show."""
-    names, numbers = _sums(frame, column)
-    first = np.argsort(-numbers, kind="stable")[:at_most]
-    shown = reporter_name if column == "reporter" else safe
-    most = zip(names[first], numbers[first].tolist(), strict=True)
-    return {shown(str(name)): round(n) for name, n in most if n > 0}
 
 
 def names_with_counts(frame: pd.DataFrame, column: str) -> str:

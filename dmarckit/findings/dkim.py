@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from dmarckit.core import _, count, later, ngettext, percent, short_day, short_days
 from dmarckit.facts import HowTo, howto, organisation
-from dmarckit.findings import context as c, queries
-from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
+from dmarckit.findings import context as c, counts, queries
+from dmarckit.findings.context import DAY, Context, DomainFacts
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.dmarc_policy import changed_tags
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, safe, share
 
@@ -48,7 +49,7 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
     if not named.all():
         rows = rows[named | ~rows["dkim_domain"].isin(rows.loc[named, "dkim_domain"].unique())]
     found = []
-    for _signature, carry in c.groups(rows, "signature"):
+    for _signature, carry in counts.groups(rows, "signature"):
         if carry["failed"].to_numpy().sum() >= limits.dkim_part - 0.5:
             breakage = _breakage(domain, context, carry)
             if breakage is not None and not _given_up(domain, carry, context):
@@ -71,16 +72,16 @@ class _Breakage:
     @cached_property
     def last(self) -> pd.Timestamp:
         """Return the last day on which it was broken: the days after it may be mended."""
-        days, (n, failed) = c.daily(self.now, "messages", "failed")
+        days, (n, failed) = counts.daily(self.now, "messages", "failed")
         return pd.Timestamp(days[failed / n >= 0.5 * _failing_share(self.now)].max())
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
         (n, failed), (n_before, failed_before) = (
-            (c.sums(rows, column).to_dict(), c.sums(rows, column, "failed").to_dict())
+            (counts.sums(rows, column).to_dict(), counts.sums(rows, column, "failed").to_dict())
             for rows in (self.now, self.before)
         )
-        compared = [str(name) for name in n if c.whole(n[name]) >= least]
+        compared = [str(name) for name in n if counts.whole(n[name]) >= least]
         before = {name: share(failed_before[name], n_before[name]) for name in n_before}
         rose = [
             name
@@ -110,7 +111,7 @@ def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Bre
         now = rows[rows["day"].isin(days)]
         since = rows.loc[rows["failed"] > 0, "day"].min()
         return _Breakage(d, s, since, days, now, rows.iloc[:0], living=False)
-    day, (n, failed) = c.daily(rows, "messages", "failed")
+    day, (n, failed) = counts.daily(rows, "messages", "failed")
     over = set(domain.complete[: bisect_left(domain.complete, context.today)])
     is_over = np.array([one in over for one in day])
     day, n, failed = day[is_over], n[is_over], failed[is_over]
@@ -136,7 +137,7 @@ def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Bre
         return None
     since, first, last = day[began], day[lasting][0], day[-1]
     days = [one for one in domain.complete if first <= one <= last]
-    now, earlier = (rows[c.is_on(rows, some)] for some in (days, day[usual]))
+    now, earlier = (rows[counts.is_on(rows, some)] for some in (days, day[usual]))
     return _Breakage(d, s, since, days, now, earlier, living=True)
 
 
@@ -217,7 +218,7 @@ def _fault(
     hosts, others = _hosts(domain, breakage, senders or failing)
     # the failing addresses began when the signature broke, and others were there before
     sources = domain.sources[["first_day", "source_ip"]]
-    sources = sources[c.among(domain.sources["sender"], failing)]
+    sources = sources[counts.among(domain.sources["sender"], failing)]
     old = sources["first_day"] < breakage.since - DAY
     new = sources["source_ip"].isin(hosts)
     if new.any() and not (old & new).any() and (old & ~new).any():
@@ -275,9 +276,9 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}; in the "
             "{days} days before: {share_before}."
         )
-    own_signers = c.names(domain.signatures, "dkim_domain", domain.signatures["aligned"])
+    own_signers = counts.names(domain.signatures, "dkim_domain", domain.signatures["aligned"])
     changed = changed_tags(domain.quotes, breakage.since)
-    parts = [c.daily(rows, "messages", "failed") for rows in (breakage.before, now)]
+    parts = [counts.daily(rows, "messages", "failed") for rows in (breakage.before, now)]
     daily = [each for days, counted in parts for each in zip(days, *counted, strict=True)]
     return c.messages_finding(
         "broken_dkim",
@@ -292,7 +293,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
         summary=join_sentences(
             numbers.format(
                 **words,
-                of=count(c.total(now)),
+                of=count(counts.total(now)),
                 share=percent(_failing_share(now)),
                 days=limits.baseline_days,
                 share_before=percent(_failing_share(breakage.before)),
@@ -335,15 +336,15 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "signing_domain": d,
             "share_now": _failing_share(now),
             "share_before": _failing_share(breakage.before),
-            "messages_now": c.total(now),
-            "messages_before": c.total(breakage.before),
+            "messages_now": counts.total(now),
+            "messages_before": counts.total(breakage.before),
             "share_a_day": {
                 f"{day:%Y-%m-%d}": round(share(failed, n), 3)
                 for day, n, failed in daily[-4 * SHOWN :]
             },
-            "senders_failing": c.top_counts(failing, "sender"),
-            "senders": c.top_counts(now, "sender"),
-            "dispositions": c.top_counts(failing, "disposition"),
+            "senders_failing": counts.top_counts(failing, "sender"),
+            "senders": counts.top_counts(now, "sender"),
+            "dispositions": counts.top_counts(failing, "disposition"),
             "addresses": c.addresses(domain, senders)[:SHOWN],
         },
         since=breakage.since,
@@ -354,16 +355,17 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
 def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
     """Say that SPF of the domain's organisation stopped passing for these senders as well."""
     rows, own = domain.spf, organisation(domain.name)
-    theirs = c.among(rows["sender"], senders)
-    mine = {n for n in c.names(rows, "spf_domain", theirs) if organisation(n) == own}
-    theirs &= c.among(rows["spf_domain"], mine)
+    theirs = counts.among(rows["sender"], senders)
+    mine = {n for n in counts.names(rows, "spf_domain", theirs) if organisation(n) == own}
+    theirs &= counts.among(rows["spf_domain"], mine)
     times = (breakage.since - 14 * DAY, breakage.since, breakage.last)
-    day, (first, since, last) = c.day_values(rows), (time.to_datetime64() for time in times)
+    day, (first, since, last) = counts.day_values(rows), (time.to_datetime64() for time in times)
     before = theirs & (day < since) & (day >= first)
     later_on = theirs & (day > since) & (day <= last)
     passes = (rows["result"] == "pass").to_numpy()
     was, now = (
-        share(c.total(rows, when & passes), c.total(rows, when)) for when in (before, later_on)
+        share(counts.total(rows, when & passes), counts.total(rows, when))
+        for when in (before, later_on)
     )
     if not later_on.any() or was < _ALL or now > 1 - _ALL:
         return ""
@@ -371,8 +373,8 @@ def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> st
     return _(
         "SPF of {name} does not pass since then either ({results}): its record needs repair too."
     ).format(
-        name=join_names(list(c.top_counts(after, "spf_domain"))),
-        results=join_names(list(c.top_counts(after, "result"))),
+        name=join_names(list(counts.top_counts(after, "spf_domain"))),
+        results=join_names(list(counts.top_counts(after, "result"))),
     )
 
 
@@ -483,7 +485,7 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     seen = [day for day in domain.complete if day < context.today]
     days = sorted(set(rows["day"]).intersection(seen))[-context.thresholds.recent_days :]
     last = rows[rows["day"].isin(days)]
-    failed = share(c.total(last[~last["passed"] & ~last["covered"]]), c.total(last))
+    failed = share(counts.total(last[~last["passed"] & ~last["covered"]]), counts.total(last))
     if len(days) < context.thresholds.recent_days or failed >= limit:
         return ""
     text = _("No action needed: on {days}, {share} did not verify.")

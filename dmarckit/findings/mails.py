@@ -9,7 +9,8 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext
 from dmarckit.facts import Facts
 from dmarckit.findings import queries
-from dmarckit.findings.context import SHOWN, Context
+from dmarckit.findings.context import Context
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, on_days, safe
 from dmarckit.reports import listed_reporter
 

@@ -11,7 +11,8 @@ import pandas as pd
 from dmarckit.core import _, later, n_messages, n_reports, ngettext, short_day
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import model, queries
-from dmarckit.findings.context import SHOWN, Context, reporter_tests, total
+from dmarckit.findings.context import Context, reporter_tests
+from dmarckit.findings.counts import SHOWN, total
 from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, reporter_name, safe
 from dmarckit.findings.reporters import reporter_families
 

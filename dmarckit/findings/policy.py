@@ -9,15 +9,16 @@ import numpy as np
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, ngettext, percent, short_day
-from dmarckit.findings import context as counts, dmarc_policy, model, queries
-from dmarckit.findings.context import Context, DomainFacts, names_with_counts, reporter_tests, total
+from dmarckit.findings import context as c, counts, dmarc_policy, model, queries
+from dmarckit.findings.context import Context, DomainFacts, names_with_counts, reporter_tests
+from dmarckit.findings.counts import total
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, reporter_name, safe
 from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dns
 from dmarckit.reports import Policy
 
 _ALIGNMENT = ("adkim", "aspf")
-_TIMES, _AGAIN = 3, 14 * counts.DAY  # days, over a time, that make a stranger worth a second look
+_TIMES, _AGAIN = 3, 14 * c.DAY  # days, over a time, that make a stranger worth a second look
 
 
 def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -81,7 +82,7 @@ def _changed(
     # should: it is asked about, and the policy is not blamed
     undecided = affected["class"] == "unidentified"
     hurt = affected[~undecided]
-    loss, limits = counts.lost_mail(context, hurt), context.thresholds
+    loss, limits = c.lost_mail(context, hurt), context.thresholds
     lost = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
     if since < context.start and not lost:
         return []
@@ -165,7 +166,7 @@ def _affected(
     Alignment makes mail fail; the other tags decide what becomes of mail that fails.
     """
     limits, rows = context.thresholds, domain.messages
-    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * counts.DAY)]
+    rows = rows[rows["ours"] & (rows["day"] >= since - limits.baseline_days * c.DAY)]
     bad = rows["fails"]
     if column not in _ALIGNMENT:
         bad = bad & rows["blocked"]
@@ -198,7 +199,7 @@ def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
     return text.format(
         messages=n_messages(total(hurt)),
         names=names_with_counts(hurt, "sender"),
-        what=counts.disposition_words(hurt),
+        what=c.disposition_words(hurt),
     )
 
 
@@ -256,7 +257,7 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
             "Nothing can be done in DNS. Mail admin: if it goes on, ask {reporter} (contact in its "
             "reports) why; people with mailboxes there can get forged mail in your name."
         ).format(reporter=reporter_name(reporter))
-        finding = counts.messages_finding(
+        finding = c.messages_finding(
             "policy_not_honoured",
             domain,
             reporter,
@@ -274,7 +275,7 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
 
 def _not_honoured_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.unhonoured[domain.unhonoured["reporter"] == finding.subject]
-    return counts.how_calmed(domain, context, rows, rows)
+    return c.how_calmed(domain, context, rows, rows)
 
 
 PARKED = "p=reject; sp=reject"
@@ -297,7 +298,7 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.today, limits.history_days) or domain.policy.p is None:
         return []
     rows = context.last(domain.messages, limits.ready_days)
-    if counts.count_reporters(rows) < limits.ready_reporters:
+    if c.count_reporters(rows) < limits.ready_reporters:
         return []
     seen = domain.messages
     if not (len(domain.inventory) or (~seen["fails"] | seen["ours"]).any()):
@@ -311,15 +312,15 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if step is None or not _long_enough(domain, context, policy):
         return []
     mine = _without_strangers(rows)
-    upper = model.wilson_upper(total(counts.failing_ours(mine)), total(mine), limits.confidence_z)
-    own = rows[rows["ours"] & ~counts.among(rows["class"], counts.RELAYED)]
+    upper = model.wilson_upper(total(c.failing_ours(mine)), total(mine), limits.confidence_z)
+    own = rows[rows["ours"] & ~counts.among(rows["class"], c.RELAYED)]
     signed = model.share(total(own, own["da"]), total(own))
     if upper > _limit(step, limits) or (step.p == "reject" and signed < limits.ready_signed):
         return []
     # each sender by the last week in which it sent
     last = own.groupby("sender", observed=True)["day"].transform("max")
-    week = own[own["day"] > last - 7 * counts.DAY]
-    gone = week["messages"].where(week["disposition"].isin(counts.BLOCKED), 0)
+    week = own[own["day"] > last - 7 * c.DAY]
+    gone = week["messages"].where(week["disposition"].isin(c.BLOCKED), 0)
     sums = week.assign(gone=gone).groupby("sender", observed=True)[["messages", "gone"]].sum()
     much = sums["gone"] >= limits.lost_share * sums["messages"]
     if (much & (sums["gone"] >= limits.lost_messages)).any():
@@ -328,7 +329,7 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
-    passes, relayed = rows["da"] | rows["sa"], counts.among(rows["class"], counts.RELAYED)
+    passes, relayed = rows["da"] | rows["sa"], counts.among(rows["class"], c.RELAYED)
     return rows[passes | rows["ours"] | relayed]
 
 
@@ -345,7 +346,7 @@ def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
     """Return True after 14 days of data, all of them under the policy that DNS has now."""
     if not in_dns(domain.name, {"p": policy.p or "none"}, context):
         return False
-    since = context.today - context.thresholds.history_days * counts.DAY
+    since = context.today - context.thresholds.history_days * c.DAY
     quoted = domain.quotes
     quoted = quoted.iloc[quoted["begin"].searchsorted(since) :]
     other = quoted["p"] != policy.p
@@ -364,7 +365,7 @@ def _ready(
     upper: float,
 ) -> Finding:
     limits, limit = context.thresholds, _limit(step, context.thresholds)
-    failing = counts.failing_ours(mine)
+    failing = c.failing_ours(mine)
     tags = f"p={step.p}" + ("; t=y" if step.testing == "y" else "")
     summary = _(
         "{domain} can move to {tags}: of {messages} in {days} days {mine} are not from strangers, "
@@ -389,7 +390,7 @@ def _ready(
     weaker = [
         f"{tag}={value}"
         for tag, value in (("sp", step.sp), ("np", step.np))
-        if value in counts.BLOCKED and domain.policy.testing != "y"
+        if value in c.BLOCKED and domain.policy.testing != "y"
     ]
     if weaker:
         lowered = _("It also lowers {tags} by one step while it is there.")
@@ -410,15 +411,15 @@ def _step(
     summary: str,
     note: str,
 ) -> Finding:
-    limits, failing = context.thresholds, counts.failing_ours(rows)
+    limits, failing = context.thresholds, c.failing_ours(rows)
     senders = sorted(failing["sender"].unique())
     now_fails = rows[rows["fails"]]
-    relayed = now_fails[now_fails["class"].isin(counts.RELAYED)]
+    relayed = now_fails[now_fails["class"].isin(c.RELAYED)]
     hit = {"legitimate": total(failing), "relayed": total(relayed)}
     hit["strangers"] = total(now_fails) - sum(hit.values())
 
     def named(rows: pd.DataFrame) -> str:
-        names = counts.names_with_counts(rows, "sender")
+        names = c.names_with_counts(rows, "sender")
         return _("{n} ({names})").format(n=count(total(rows)), names=names) if names else count(0)
 
     text, record = propose_dmarc(domain.name, change, context)
@@ -435,14 +436,14 @@ def _step(
     warned = _(
         "Some of it comes from senders that authenticate as themselves time and again, which "
         "forgers rarely do: {names}. Make sure first that none is yours."
-    ).format(names=counts.names_with_counts(often, "sender"))
+    ).format(names=c.names_with_counts(often, "sender"))
     new = [tag for tag in ("t", "sp") if change.get(tag) and not _quoted(domain.policy, tag)]
     back = _("Roll back with {tags}.")
     if new:
         back = _("Roll back with {tags}, without {gone}.")
     back = back.format(tags=dmarc_policy.policy_tags(domain.policy), gone=", ".join(new))
-    days = list(pd.date_range(context.today - limits.ready_days * counts.DAY, context.today))
-    finding = counts.messages_finding(
+    days = list(pd.date_range(context.today - limits.ready_days * c.DAY, context.today))
+    finding = c.messages_finding(
         "policy_ready",
         domain,
         tags,
@@ -450,7 +451,7 @@ def _step(
         rows,
         summary=summary,
         action=model.join_sentences(text, note, hits, "" if often.empty else warned, back),
-        query=counts.domain_query(domain, days, context),
+        query=c.domain_query(domain, days, context),
         thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
             "would_hit": hit,
@@ -458,7 +459,7 @@ def _step(
             "failing_senders": counts.top_counts(failing, "sender"),
             "relayed_by": counts.top_counts(relayed, "sender"),
             "classes": counts.top_counts(rows, "class"),
-            "addresses": counts.addresses(domain, senders)[: counts.SHOWN],
+            "addresses": c.addresses(domain, senders)[: counts.SHOWN],
         },
     )
     return replace(finding, record=record)
@@ -504,10 +505,10 @@ def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[F
 
 def costs_wanted_mail(messages: pd.DataFrame, context: Context, level: str) -> bool:
     """Return True if more wanted mail of a domain fails than this policy may block."""
-    if level not in counts.BLOCKED:
+    if level not in c.BLOCKED:
         return False
     rows = context.last(messages, context.thresholds.ready_days)
-    bad, mine = counts.failing_ours(rows), _without_strangers(rows)
+    bad, mine = c.failing_ours(rows), _without_strangers(rows)
     return model.share(total(bad), total(mine)) > _limit(Policy(None, p=level), context.thresholds)
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from dmarckit.core import _, count, later, moment, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
-from dmarckit.findings.context import DAY, SHOWN, Context, reporter_tests
+from dmarckit.findings.context import DAY, Context, reporter_tests
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import Family, Finding, Kind, median, reporter_name, safe
 
 _LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence

@@ -10,8 +10,9 @@ import pandas as pd
 from dmarckit import checks
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
-from dmarckit.findings import context as counts, model, queries
-from dmarckit.findings.context import Context, DomainFacts, day_span, how_calmed, top_counts, total
+from dmarckit.findings import context as c, model, queries
+from dmarckit.findings.context import Context, DomainFacts, how_calmed
+from dmarckit.findings.counts import day_span, top_counts, total
 from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, on_days, safe
 
 
@@ -57,7 +58,7 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
     pattern = rf"Sender requirement failed:\s*\d{{3}}[- ]{digits}([^0-9]|$)"
     has_code = f"regexp_matches(coalesce(x.comment, ''), {queries.text(pattern)}, 'i')"
     actions = (_(a).format(senders=senders, domain=safe(domain.name)) for a in meaning.actions)
-    return counts.messages_finding(
+    return c.messages_finding(
         "gmail_requirement",
         domain,
         code,
@@ -79,7 +80,7 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
         action=model.join_sentences(*actions)
         if len(ours)
         else _("No action needed: none of the senders is yours."),
-        query=counts.window_query(domain, context, queries.any_of("reasons", has_code)),
+        query=c.window_query(domain, context, queries.any_of("reasons", has_code)),
         thresholds={"messages": least},
         evidence={
             "code": code,

@@ -9,8 +9,9 @@ import pandas as pd
 
 from dmarckit.core import _, later, n_messages, short_day
 from dmarckit.facts import FORWARD_REASON, howto, organisation
-from dmarckit.findings import context as c, queries
-from dmarckit.findings.context import DAY, SHOWN, Context, DomainFacts
+from dmarckit.findings import context as c, counts, queries
+from dmarckit.findings.context import DAY, Context, DomainFacts
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.dkim import dkim_records
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, median, safe
 from dmarckit.findings.wanted import class_ended, decision
@@ -38,12 +39,12 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     sure = drop_vague_days(rows, domain.reports, recent[0])
     seen_by = {}
     if sure is rows:
-        sending = c.names(rows, "sender", rows["day"] >= recent[-1])
-        rows = rows[~c.among(rows["sender"], sending)]
+        sending = counts.names(rows, "sender", rows["day"] >= recent[-1])
+        rows = rows[~counts.among(rows["sender"], sending)]
     else:
-        seen_by = {sender: part["day"] for sender, part in c.groups(sure, "sender")}
+        seen_by = {sender: part["day"] for sender, part in counts.groups(sure, "sender")}
     found = []
-    for sender, part in c.groups(rows, "sender"):
+    for sender, part in counts.groups(rows, "sender"):
         if len(part) < min(limits.stopped_days, limits.stopped_work_days):
             continue
         seen = seen_by.get(sender, part["day"])
@@ -207,8 +208,8 @@ def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     rows = domain.messages
     rows = rows[(rows["class"] == "unaligned_sender") & rows["ours"]]
     found = []
-    for sender, part in c.groups(context.window(rows), "sender"):
-        if c.total(part) < context.thresholds.unaligned_messages:
+    for sender, part in counts.groups(context.window(rows), "sender"):
+        if counts.total(part) < context.thresholds.unaligned_messages:
             continue
         wrong = rows[rows["sender"] == sender]
         if not c.how_mended(domain, context, wrong, domain.of("messages", sender)):
@@ -230,22 +231,22 @@ class _Proof:
 
 
 def _proof(domain: DomainFacts, context: Context, sender: str, failing: pd.DataFrame) -> _Proof:
-    n, own = c.total(failing), organisation(domain.name)
+    n, own = counts.total(failing), organisation(domain.name)
     spf, dkim, rows = (
         context.window(domain.of(name, sender)) for name in ("spf", "signatures", "alignments")
     )
     spf, rows = spf[spf["result"] == "pass"], rows[rows["class"] == "unaligned_sender"]
     by = {
-        tag: c.total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
+        tag: counts.total(rows[rows[f"{name}_relaxed"] & ~rows[f"{name}_strict"]]) >= 0.5 * n
         for tag, name in (("adkim", "dkim"), ("aspf", "spf"))
     }
     quotes = domain.quotes[domain.quotes["begin"] >= failing["day"].min() - DAY]
     strict = tuple(tag for tag in by if by[tag] and (quotes[tag] == "s").any())
     relaxed_since = bool(strict) and all(getattr(domain.policy, tag) != "s" for tag in strict)
     dead = dkim[dkim["aligned"] & ~dkim["passed"] & ~dkim["covered"]]
-    sums = c.sums(dead, "dkim_domain")
+    sums = counts.sums(dead, "dkim_domain")
     signs = [str(d) for d in sums.index[sums >= 0.5 * n]]
-    selectors = c.top_counts(dead[dead["dkim_domain"].isin(signs[:1])], "selector")
+    selectors = counts.top_counts(dead[dead["dkim_domain"].isin(signs[:1])], "selector")
     if not strict:  # the spf of what passes is not meant
         names = spf["spf_domain"].map(str)
         same = names.isin([str(author) for author in failing["header_from"].unique()])
@@ -255,8 +256,8 @@ def _proof(domain: DomainFacts, context: Context, sender: str, failing: pd.DataF
     # what all receivers find is no contradiction of one
     few = 2 * c.count_reporters(failing) <= c.count_reporters(context.window(domain.messages))
     return _Proof(
-        c.top_counts(spf, "spf_domain"),
-        c.top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
+        counts.top_counts(spf, "spf_domain"),
+        counts.top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
         strict,
         relaxed_since,
         any(by.values()) and not strict and (few or c.count_reporters(failing) == 1),
@@ -301,7 +302,7 @@ def _unaligned(
             "itself."
         )
     words = c.sentence_parts(domain, rows, sender)
-    names = join_names(list(c.top_counts(rows, "reporter")))
+    names = join_names(list(counts.top_counts(rows, "reporter")))
     return c.messages_finding(
         "unaligned_sender",
         domain,
@@ -336,8 +337,8 @@ def _unaligned(
             "proves_spf": proof.spf,
             "proves_dkim": proof.dkim,
             "strict_tags": [] if proof.relaxed_since else list(proof.strict),
-            "from_domains": c.top_counts(rows, "header_from"),
-            "dispositions": c.top_counts(rows, "disposition"),
+            "from_domains": counts.top_counts(rows, "header_from"),
+            "dispositions": counts.top_counts(rows, "disposition"),
             "addresses": c.addresses(domain, [sender])[:SHOWN],
         },
         since=days.min(),
@@ -355,15 +356,15 @@ def _passing_words(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) 
     if not _in_part(passing, failing, proof):
         return ""
     return _("{passing} of it as {authors} pass, so part of it is set up.").format(
-        passing=n_messages(c.total(passing)),
-        authors=join_names(list(c.top_counts(passing, "header_from"))),
+        passing=n_messages(counts.total(passing)),
+        authors=join_names(list(counts.top_counts(passing, "header_from"))),
     )
 
 
 def _in_part(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) -> bool:
     """Return True if the service is set up for the same From domain, but not for all it sends."""
     other = proof.strict or proof.contradicted or proof.unverified
-    return not other and 10 * c.total(passing) >= c.total(failing)
+    return not other and 10 * counts.total(passing) >= counts.total(failing)
 
 
 def _unaligned_action(
@@ -375,7 +376,7 @@ def _unaligned_action(
     words: dict[str, str],
 ) -> str:
     words |= {
-        "author": join_names(list(c.top_counts(rows, "header_from"))),
+        "author": join_names(list(counts.top_counts(rows, "header_from"))),
         "deny": decision("deny", sender, domain.name),
     }
     if proof.contradicted:

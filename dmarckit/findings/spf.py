@@ -8,8 +8,9 @@ import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, ngettext, percent
 from dmarckit.facts import howto, result_meaning
-from dmarckit.findings import context as counts, model, queries
-from dmarckit.findings.context import BLOCKED, SHOWN, Context, DomainFacts, count_reporters, total
+from dmarckit.findings import context as c, counts, model, queries
+from dmarckit.findings.context import BLOCKED, Context, DomainFacts, count_reporters
+from dmarckit.findings.counts import SHOWN, total
 from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe, share
 
 _NAMES = {"reporter": "str", "sender": "str"}  # categories of two frames do not compare
@@ -28,7 +29,7 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.counted("spf_errors") or domain.at_most() < limits.spf_error_messages:
         return []
     window = context.window(domain.spf)
-    if not counts.among(window["result"], counts.SPF_ERRORS).any():
+    if not counts.among(window["result"], c.SPF_ERRORS).any():
         return []
     seen = domain.messages
     senders = domain.senders.union(counts.names(seen, "sender", seen["ours"]))
@@ -37,7 +38,7 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
     found = []
     for spf_domain, rows in counts.groups(ours, "spf_domain"):
-        errors = rows[rows["result"].isin(counts.SPF_ERRORS)]
+        errors = rows[rows["result"].isin(c.SPF_ERRORS)]
         n, wrong = total(rows), total(errors)
         if n >= limits.spf_error_messages and share(wrong, n) >= limits.spf_error_share and wrong:
             found.append(_errors(domain, context, spf_domain, rows, errors))
@@ -66,7 +67,7 @@ def _errors(
         or (share(wrong, n) >= 5 * limits.spf_error_share and reporters >= 2)
     )
     # mail that was not delivered where and when its SPF had an error
-    failing = counts.failing_ours(context.window(domain.messages))
+    failing = c.failing_ours(context.window(domain.messages))
     failing = failing[failing["blocked"]]
     met, here = (
         pd.MultiIndex.from_frame(frame[["day", "reporter", "sender"]].astype(_NAMES))
@@ -95,8 +96,8 @@ def _errors(
             "{messages} without a signature that counts were not delivered: {what} ({names})."
         ).format(
             messages=n_messages(n_lost),
-            what=counts.disposition_words(lost),
-            names=counts.names_with_counts(lost, "sender"),
+            what=c.disposition_words(lost),
+            names=c.names_with_counts(lost, "sender"),
         )
         if n_lost
         else "",
@@ -119,7 +120,7 @@ def _errors(
             "record includes. Check that all nameservers answer over UDP and TCP, and within a "
             "second."
         )
-    finding = counts.messages_finding(
+    finding = c.messages_finding(
         "spf_errors",
         domain,
         spf_domain,
@@ -127,7 +128,7 @@ def _errors(
         errors,
         summary=join_sentences(*texts),
         action=action.format(domain=safe(spf_domain), reporter=only),
-        query=counts.window_query(domain, context, _errors_predicate(spf_domain)),
+        query=c.window_query(domain, context, _errors_predicate(spf_domain)),
         thresholds={"share": limits.spf_error_share, "messages": limits.spf_error_messages},
         evidence={
             "results": counts.top_counts(rows, "result"),
@@ -141,9 +142,7 @@ def _errors(
 def _errors_predicate(spf_domain: str) -> str:
     # the facts take MAIL FROM, and HELO only when no MAIL FROM was evaluated
     mail_from = queries.any_of("spf", "coalesce(x.scope, 'mfrom') <> 'helo'")
-    failed = (
-        f"{queries.one_of(result_meaning('x.result'), counts.SPF_ERRORS)} AND lower(x.domain) = "
-    )
+    failed = f"{queries.one_of(result_meaning('x.result'), c.SPF_ERRORS)} AND lower(x.domain) = "
     failed += queries.text(spf_domain)
     hit = queries.any_of("spf", f"{failed} AND coalesce(x.scope, 'mfrom') <> 'helo'")
     helo = queries.any_of("spf", failed)
@@ -198,8 +197,8 @@ def _only(
             "when somebody forwards them, they fail, and the policy asks to block them."
         )
     pairs = failing["dkim_domain"].astype("str") + "/" + failing["selector"].astype("str")
-    keys = counts.names_with_counts(failing.assign(signature=pairs), "signature")
-    return counts.messages_finding(
+    keys = c.names_with_counts(failing.assign(signature=pairs), "signature")
+    return c.messages_finding(
         "spf_only",
         domain,
         f"{sender} / {author}",
@@ -227,10 +226,10 @@ def _only(
             signing_action(sender, author),
             _("Google and Yahoo ask bulk senders for both SPF and DKIM."),
         ),
-        query=counts.window_query(
+        query=c.window_query(
             domain,
             context,
-            counts.sender_predicate(domain, [sender]),
+            c.sender_predicate(domain, [sender]),
             queries.one_of("lower(header_from)", [author]),
             "spf_aligned AND dkim_aligned IS NOT TRUE",
         ),
@@ -238,7 +237,7 @@ def _only(
         evidence={
             "of": total(rows),
             "policy": domain.policy.p,
-            "addresses": counts.addresses(domain, [sender])[:SHOWN],
+            "addresses": c.addresses(domain, [sender])[:SHOWN],
         },
     )
 
@@ -271,14 +270,14 @@ def signing_action(sender: str, author: str) -> str:
 
 def _errors_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.spf[domain.spf["spf_domain"] == finding.subject]
-    return counts.how_calmed(domain, context, rows[rows["result"].isin(counts.SPF_ERRORS)], rows)
+    return c.how_calmed(domain, context, rows[rows["result"].isin(c.SPF_ERRORS)], rows)
 
 
 def _only_ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     sender, _between, author = finding.subject.rpartition(" / ")
     rows = domain.messages
     rows = rows[(rows["sender"] == sender) & (rows["header_from"] == author)]
-    return counts.how_calmed(domain, context, rows[rows["class"] == "spf_only"], rows)
+    return c.how_calmed(domain, context, rows[rows["class"] == "spf_only"], rows)
 
 
 FAMILY = Family(

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, n_reporters, ngettext, short_day
-from dmarckit.findings import context as counts, model, queries
-from dmarckit.findings.context import SPOOFED, Context, DomainFacts, top_counts, total
+from dmarckit.findings import context as c, counts, model, queries
+from dmarckit.findings.context import SPOOFED, Context, DomainFacts
+from dmarckit.findings.counts import top_counts, total
 from dmarckit.findings.dmarc_policy import policy_tags, subdomain_policy
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, join_sentences, safe
 from dmarckit.findings.records import propose_dmarc
@@ -17,7 +18,7 @@ from dmarckit.findings.records import propose_dmarc
 def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
     """Return the failing messages of strangers, without senders that authenticate as themselves."""
     rows = rows[counts.among(rows["class"], SPOOFED) & ~rows["ours"]]
-    themselves = counts.authenticating(domain, set(rows["sender"].unique()))
+    themselves = c.authenticating(domain, set(rows["sender"].unique()))
     return rows[~counts.among(rows["sender"], themselves)] if themselves else rows
 
 
@@ -28,7 +29,7 @@ def _strangers_predicate(domain: DomainFacts) -> str:
     services = counts.names(rows, "sender", fails & (rows["class"] == "unaligned_sender"))
     unknown = fails & counts.among(rows["class"], [*SPOOFED, "unidentified"])
     others = set(counts.names(rows, "sender", unknown & rows["ours"]))
-    others |= counts.authenticating(domain, set(counts.names(rows, "sender", unknown)))
+    others |= c.authenticating(domain, set(counts.names(rows, "sender", unknown)))
     living = signed[signed["aligned"] & signed["living"]].drop_duplicates("signature")
     pairs = zip(living["dkim_domain"], living["selector"], strict=True)
     by_dkim = signed["passed"] & counts.among(signed["sender"], services)
@@ -37,7 +38,7 @@ def _strangers_predicate(domain: DomainFacts) -> str:
         *(queries.signed(d, s) for d, s in sorted(pairs)),
         queries.proves_dkim(counts.names(signed, "dkim_domain", by_dkim)),
         queries.proves_spf(counts.names(spf, "spf_domain", by_spf)),
-        counts.sender_predicate(domain, sorted(others)),
+        c.sender_predicate(domain, sorted(others)),
     ]
     return queries.unexplained(known)
 
@@ -72,7 +73,7 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     if wave is None:
         return []
     rows = forged[counts.is_on(forged, wave.days)]
-    seen_by_few = counts.count_reporters(rows) < limits.wave_reporters
+    seen_by_few = c.count_reporters(rows) < limits.wave_reporters
     if seen_by_few and total(rows) < limits.wave_one_reporter:
         return []
     return [_wave(domain, context, wave, rows)]
@@ -126,7 +127,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
         if wave.usual is None
         else _("usual before: {n} per day").format(n=count(wave.usual))
     )
-    return counts.messages_finding(
+    return c.messages_finding(
         "spoofing",
         domain,
         domain.name,
@@ -145,8 +146,8 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
                 domain=safe(domain.name),
                 when=model.on_days(*counts.day_span(rows)),
                 usual=usual,
-                what=counts.disposition_words(rows),
-                reporters=n_reporters(counts.count_reporters(rows)),
+                what=c.disposition_words(rows),
+                reporters=n_reporters(c.count_reporters(rows)),
             ),
             _("It has been going on since {day}.").format(day=short_day(wave.since))
             if wave.since < context.start and not wave.over
@@ -154,7 +155,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             _("It is over: the days after it were as usual.") if wave.over else "",
         ),
         action=_wave_action(domain, rows, n - blocked),
-        query=counts.domain_query(domain, wave.days, context, _strangers_predicate(domain)),
+        query=c.domain_query(domain, wave.days, context, _strangers_predicate(domain)),
         since=wave.since,
         thresholds={
             "mad": limits.wave_mad,
@@ -169,7 +170,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
             "policy": domain.policy.p,
             "networks": top_counts(rows, "sender"),
             "from_domains": top_counts(rows, "header_from"),
-            "addresses": counts.addresses(domain, networks)[: counts.SHOWN],
+            "addresses": c.addresses(domain, networks)[: counts.SHOWN],
         },
     )
 
@@ -237,16 +238,16 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
     summary = text.format(
         messages=n_messages(total(rows)),
         n=count(len(names)),
-        names=safe(names[0]) if len(names) == 1 else counts.names_with_counts(rows, "header_from"),
+        names=safe(names[0]) if len(names) == 1 else c.names_with_counts(rows, "header_from"),
         domain=safe(domain.name),
         when=model.on_days(*counts.day_span(rows)),
-        what=counts.disposition_words(rows),
+        what=c.disposition_words(rows),
         policy=f"{level}; t=y" if testing else level,
     )
     blocked = total(rows, rows["blocked"])
     forged = _strangers_predicate(domain), queries.one_of("lower(header_from)", names)
     action, record = _cover(domain, context, level)
-    finding = counts.messages_finding(
+    finding = c.messages_finding(
         "subdomain_exposed",
         domain,
         subject,
@@ -254,14 +255,14 @@ def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataF
         rows,
         summary=summary,
         action=action,
-        query=counts.window_query(domain, context, *forged),
+        query=c.window_query(domain, context, *forged),
         thresholds={"messages": limits.subdomain_messages},
         evidence={
             "delivered": total(rows) - blocked,
             "blocked": blocked,
             "names": top_counts(rows, "header_from"),
             "networks": top_counts(rows, "sender"),
-            "addresses": counts.addresses(domain, sorted(rows["sender"].unique()))[: counts.SHOWN],
+            "addresses": c.addresses(domain, sorted(rows["sender"].unique()))[: counts.SHOWN],
         },
     )
     return replace(finding, record=record)
@@ -279,9 +280,9 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
             "The policy for subdomains is reject, which t=y lowers to quarantine (RFC 9989 section "
             "4.7); the finding about the next step says when t=y can go."
         ), ()
-    failing = counts.failing_ours(context.last(domain.messages, days))
+    failing = c.failing_ours(context.last(domain.messages, days))
     failing = failing[failing["header_from"] != domain.name]
-    names = counts.names_with_counts(failing, "header_from")
+    names = c.names_with_counts(failing, "header_from")
     passed = counts.names(domain.messages, "header_from", ~domain.messages["fails"])
     if not counts.among(failing["header_from"], passed).all():
         return _(
@@ -310,7 +311,7 @@ def _exposed_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
     rows = domain.messages[domain.messages["class"] == "spoofed_subdomain"]
     if not finding.subject.startswith("*"):
         rows = rows[rows["header_from"] == finding.subject]
-    return counts.how_calmed(domain, context, rows, rows)
+    return c.how_calmed(domain, context, rows, rows)
 
 
 FAMILY = Family(

@@ -7,7 +7,8 @@ import pandas as pd
 from dmarckit.core import _, count, later, ngettext, percent
 from dmarckit.facts import Facts
 from dmarckit.findings import model, queries
-from dmarckit.findings.context import SHOWN, Context
+from dmarckit.findings.context import Context
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import Family, Finding, Kind, join_names, safe, share
 
 _CERTAIN = ("certificate-expired", "tlsa-invalid", "sts-policy-fetch-error")

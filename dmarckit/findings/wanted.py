@@ -11,8 +11,9 @@ import pandas as pd
 
 from dmarckit.core import _, count, later, ngettext, short_day
 from dmarckit.facts import FORWARD_REASON, kind_word, network_key, organisation
-from dmarckit.findings import context as c, queries
-from dmarckit.findings.context import BLOCKED, SHOWN, Context, DomainFacts
+from dmarckit.findings import context as c, counts, queries
+from dmarckit.findings.context import BLOCKED, Context, DomainFacts
+from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import (
     Family,
     Finding,
@@ -87,20 +88,21 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.start, limits.history_days):
         return []
     window = context.window(domain.messages)
-    least = max(limits.new_messages, limits.new_share * c.total(window))
-    sent = c.sums(window, "sender").to_dict()
-    new = c.first_days(domain.messages, "sender", context.start)
+    least = max(limits.new_messages, limits.new_share * counts.total(window))
+    sent = counts.sums(window, "sender").to_dict()
+    new = counts.first_days(domain.messages, "sender", context.start)
     enough = {sender for sender in new if sent[sender] > least - 0.5}
-    fresh = window[c.among(window["sender"], enough)]
+    fresh = window[counts.among(window["sender"], enough)]
     groups = [
         (sender, rows)
-        for sender, rows in c.groups(fresh, "sender")
-        if c.total(rows) >= least and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
+        for sender, rows in counts.groups(fresh, "sender")
+        if counts.total(rows) >= least
+        and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
     ]
     itself = c.authenticating(domain, {sender for sender, _rows in groups})
     found, forwarders = [], []
     for sender, rows in groups:
-        main = str(c.sums(rows, "class").idxmax())
+        main = str(counts.sums(rows, "class").idxmax())
         if main == "forwarded":
             forwarders.append(sender)
         elif main in _WHAT_IT_DOES or sender in itself:
@@ -123,14 +125,17 @@ def _new(
     words = c.sentence_parts(domain, rows, sender)
     kind = str(rows["sender_kind"].iloc[0])
     evidence: dict[str, Any] = {
-        "classes": c.top_counts(rows, "class"),
+        "classes": counts.top_counts(rows, "class"),
         "addresses": c.addresses(domain, senders)[:SHOWN],
     }
     if main == "forwarded":
-        evidence |= {"count": len(senders), "subjects": list(c.top_counts(rows, "sender", 100))}
+        evidence |= {
+            "count": len(senders),
+            "subjects": list(counts.top_counts(rows, "sender", 100)),
+        }
         words |= {
             "n": count(len(senders)),
-            "names": join_names(list(c.top_counts(rows, "sender", len(senders)))),
+            "names": join_names(list(counts.top_counts(rows, "sender", len(senders)))),
         }
         summary = ngettext(
             "{n} new forwarder ({names}) relayed {messages} {when} whose signature or route shows "
@@ -144,7 +149,7 @@ def _new(
             "that is not signed does not."
         )
     else:
-        evidence |= {"sender_kind": kind, "from_domains": c.top_counts(rows, "header_from")}
+        evidence |= {"sender_kind": kind, "from_domains": counts.top_counts(rows, "header_from")}
         named = "" if kind in ("unknown", "") else f" ({kind_word(kind)})"
         summary = _(
             "{sender} sends as {domain} for the first time in 90 days: {messages} {when}, and "
@@ -202,14 +207,14 @@ def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
     mine = month[month["class"] == "unidentified"]
     # so little else fails that a step could follow
     wanted = month[month["ours"] & (month["class"] != "unidentified")]
-    fails = c.total(wanted[wanted["fails"]])
-    upper = wilson_upper(fails, c.total(wanted), limits.confidence_z)
+    fails = counts.total(wanted[wanted["fails"]])
+    upper = wilson_upper(fails, counts.total(wanted), limits.confidence_z)
     holds = upper <= limits.ready_quarantine_testing
     acted = domain.policy.p in ("quarantine", "reject") or holds
     return [
         _unidentified(domain, context, sender, rows, acted=acted)
-        for sender, rows in c.groups(mine, "sender")
-        if c.total(rows) >= limits.unidentified_messages
+        for sender, rows in counts.groups(mine, "sender")
+        if counts.total(rows) >= limits.unidentified_messages
     ]
 
 
@@ -282,8 +287,8 @@ def _unidentified(
         evidence={
             "proves": safe(proves),
             "sender_kind": str(rows["sender_kind"].iloc[0]),
-            "from_domains": c.top_counts(rows, "header_from"),
-            "dispositions": c.top_counts(rows, "disposition"),
+            "from_domains": counts.top_counts(rows, "header_from"),
+            "dispositions": counts.top_counts(rows, "disposition"),
             "networks": networks[:SHOWN],
             "addresses": found[:SHOWN],
             **decisions,
@@ -316,10 +321,10 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
         if move is not None or not c.how_mended(domain, context, gone, sent):
             found[sender] = _lost(domain, context, sender, rows, loss, move)
 
-    for sender, rows in c.groups(lost[lost["ours"]], "sender"):
+    for sender, rows in counts.groups(lost[lost["ours"]], "sender"):
         find(sender, rows, c.lost_mail(context, rows, domain.sent_of_week(context, [sender])))
     strange = lost[~lost["ours"]]
-    of_authors = c.sums(strange, "header_from")
+    of_authors = counts.sums(strange, "header_from")
     authors = {str(a) for a in of_authors.index[of_authors > limits.lost_messages - 0.5]}
     if authors:
         for move in _moves(domain, context, authors):
@@ -342,28 +347,28 @@ class _Move:
 def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Move]:
     """Return those of the From domains whose mail moved to a few new addresses."""
     rows = domain.messages
-    theirs = c.among(rows["header_from"], authors) & (rows["messages"] > 0).to_numpy()
+    theirs = counts.among(rows["header_from"], authors) & (rows["messages"] > 0).to_numpy()
     steady = {
         sender: day
-        for sender, day in c.first_days(rows, "sender", context.today - 30 * c.DAY).items()
+        for sender, day in counts.first_days(rows, "sender", context.today - 30 * c.DAY).items()
         if domain.n_addresses.get(sender, _MANY) <= _FEW_ADDRESSES
     }
     strange = theirs & ~(rows["in_inventory"] | rows["ours"]).to_numpy()
-    fails = strange & c.among(rows["sender"], steady)
-    fails &= c.among(rows["class"], (*c.SPOOFED, "unidentified"))
-    of_author = dict(c.groups(rows[fails], "header_from"))
+    fails = strange & counts.among(rows["sender"], steady)
+    fails &= counts.among(rows["class"], (*c.SPOOFED, "unidentified"))
+    of_author = dict(counts.groups(rows[fails], "header_from"))
     theirs &= (rows["in_inventory"] & ~rows["fails"]).to_numpy()
-    mine = rows[theirs & c.among(rows["header_from"], of_author)]
+    mine = rows[theirs & counts.among(rows["header_from"], of_author)]
     found = []
-    for author, passed in c.groups(mine, "header_from"):
+    for author, passed in counts.groups(mine, "header_from"):
         new = of_author[author]
         since = {sender: steady[sender] for sender in map(str, new["sender"].unique())}
-        for sender, first in c.first_days(passed, "sender").items():
+        for sender, first in counts.first_days(passed, "sender").items():
             began = [new_one for new_one, day in since.items() if day > first]
             if not began or len(began) > c.OWN_NETWORKS:
                 continue
             sent = passed[passed["sender"] == sender]
-            daily = c.sums(sent, "day")
+            daily = counts.sums(sent, "day")
             if len(daily) < context.thresholds.recent_days:
                 continue
             usual = median(daily.tolist())
@@ -428,7 +433,7 @@ def _lost(
         action=action.format(
             **words,
             addresses=join_names(found),
-            author=join_names(list(c.top_counts(rows, "header_from"))),
+            author=join_names(list(counts.top_counts(rows, "header_from"))),
         ),
         query=c.domain_query(
             domain,
@@ -446,9 +451,9 @@ def _lost(
             "share": limits.lost_share,
         },
         evidence={
-            "classes": c.top_counts(rows, "class"),
-            "from_domains": c.top_counts(rows, "header_from"),
-            "dispositions": c.top_counts(rows, "disposition"),
+            "classes": counts.top_counts(rows, "class"),
+            "from_domains": counts.top_counts(rows, "header_from"),
+            "dispositions": counts.top_counts(rows, "disposition"),
             "delivered_by": [safe(name) for name in delivered_by],
             "addresses": found[:SHOWN],
         },
@@ -475,7 +480,7 @@ def _unidentified_ended(finding: Finding, domain: DomainFacts, context: Context)
     if sender in decided or not (few or c.authenticating(domain, {sender})):
         return class_ended("unidentified")(finding, domain, context)
     sent = domain.of("messages", sender)
-    fails = sent["fails"] & c.among(sent["class"], ("unidentified", *c.SPOOFED))
+    fails = sent["fails"] & counts.among(sent["class"], ("unidentified", *c.SPOOFED))
     return c.how_calmed(domain, context, sent[fails], sent)
 
 
