@@ -68,6 +68,7 @@ def own_kernel(folder: Path, config: str | None) -> type[AsyncKernelManager]:
     values[f"{core.PREFIX}LANGUAGE"] = core.current_language()
     # neither the user's start-up files nor a history shared with other kernels
     values["IPYTHONDIR"] = str(folder / ".ipython")
+    values["TMPDIR"] = str(folder)  # what a kernel that is killed leaves goes with its home
     values[HANDED] = str(folder / ANALYSIS)
     if config:
         values[core.CONFIG_VARIABLE] = config
@@ -205,8 +206,10 @@ def build_page(
     # dates as text: papermill cannot write them, and YAML makes them out of plain words
     given = {k: v.isoformat() if isinstance(v, date) else v for k, v in parameters.items()}
     folder = Path(tempfile.mkdtemp(prefix="dmarckit-page-"))
-    target, handed = folder / f"{name}.ipynb", folder / ANALYSIS
+    target, home = folder / f"{name}.ipynb", folder / "kernel"
+    handed = home / ANALYSIS
     try:
+        home.mkdir()
         nbformat.write(source, target)  # type: ignore[no-untyped-call]
         known = known_parameters(target)
         check_parameters(name, given, known)
@@ -224,12 +227,13 @@ def build_page(
         raise
     hidden = {*secrets, *core.secrets_in(os.environ)}
     try:
-        own = {"kernel_manager_class": own_kernel(folder, config)}
+        # no end of its own: threads of a kernel that close their sockets can abort in ZeroMQ
+        own = {"kernel_manager_class": own_kernel(home, config), "shutdown_kernel": "immediate"}
         with kernel.manager() if kernel else contextlib.nullcontext() as manager:
             runs_on = own if manager is None else {"km": manager}
             executed = _execute(source, given, target, hidden, timeout=timeout, **runs_on)
     finally:
-        handed.unlink(missing_ok=True)  # of a run that failed, only the notebook is kept
+        shutil.rmtree(home)  # of a run that failed, only the notebook is kept
     shutil.rmtree(folder)
     given = redacted(given, hidden)
     values = {key: repr(given[key]) if key in given else known[key]["default"] for key in known}

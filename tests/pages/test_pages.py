@@ -187,9 +187,22 @@ def test_a_page_that_fails_keeps_its_notebook_and_nothing_of_the_analysis(
     path = notebook(tmp_path / "small.ipynb", "1 / 0")
     with pytest.raises(PageError, match="ZeroDivisionError"):
         build_page(path, {}, now=NOW, analysis=lambda: "all well")  # type: ignore[arg-type, return-value]
-    kept = {file.name for file in temporary.rglob("*")}
-    assert "small.ipynb" in kept
-    assert build.ANALYSIS not in kept
+    assert [file.name for file in temporary.glob("*/*")] == ["small.ipynb"]
+
+
+def test_a_kernel_ends_with_the_last_cell_and_nothing_of_it_stays(
+    tmp_path: Path, temporary: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ends = tmp_path / "ends"
+    built(
+        tmp_path,
+        f"import atexit, pathlib; atexit.register(pathlib.Path({str(ends)!r}).touch)",
+        "import tempfile; tempfile.mkstemp()",
+        "import signal; signal.signal(signal.SIGINT, lambda *_: print('stopped', flush=True))",
+    )
+    assert not ends.exists(), "a kernel that ends by itself can abort at its sockets"
+    assert not list(temporary.iterdir())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
