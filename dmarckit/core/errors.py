@@ -6,8 +6,6 @@ single line: what comes from a mail is passed through `one_line` first.
 
 from __future__ import annotations
 
-import unicodedata
-
 
 class DmarckitError(Exception):
     """Anything that dmarckit reports to its user in one line instead of a traceback."""
@@ -139,12 +137,10 @@ def one_line(text: object, limit: int = 200) -> str:
     'a\\x0ab\\x1b[31m'
     """
     shown = str(text)
-    cut = len(shown) > limit
-    clean = "".join(
-        c if c == " " or unicodedata.category(c)[0] not in "CZ" else _escaped(c)
-        for c in shown[:limit]
-    )
-    return clean + "…" if cut else clean
+    clean = shown[:limit]
+    if not clean.isprintable():
+        clean = "".join(c if c.isprintable() else _escaped(c) for c in clean)
+    return clean + "…" if len(shown) > limit else clean
 
 
 def _escaped(character: str) -> str:
