@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import css_inline
@@ -232,7 +233,7 @@ def table(
     return shown + render_part("record", query or _(".data of this section, in dmarckit lab"))
 
 
-def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
+def _cell(column: Column, row: Any, largest: float | None) -> SimpleNamespace:
     """Return one value as the macro ``cell`` prints it."""
     kind = column.kind
     value: Any = column.text(row) if column.text else getattr(row, column.key)
@@ -249,17 +250,17 @@ def _cell(column: Column, row: Any, largest: float | None) -> dict[str, Any]:
     else:
         text = _FORMATS[kind](value)
         text = show_domain(text) if column.key in _DOMAINS else text
-    return {
-        "text": text,
-        "is_missing": is_missing,
-        "kind": kind,
-        "level": level,
-        "width": None if largest is None else f"{value / largest if largest else 0:.1%}",
-        "is_long": kind == "text" and len(str(value)) > LONG,
-        "sort": None if kind in ("text", "mark") or words.is_missing(value) else value,
-        "under": "" if words.is_missing(below) else below,
-        "link": column.link(row) if column.link else "",
-    }
+    return SimpleNamespace(
+        text=text,
+        is_missing=is_missing,
+        kind=kind,
+        level=level,
+        width=None if largest is None else f"{value / largest if largest else 0:.1%}",
+        is_long=kind == "text" and len(str(value)) > LONG,
+        sort=None if kind in ("text", "mark") or words.is_missing(value) else value,
+        under="" if words.is_missing(below) else below,
+        link=column.link(row) if column.link else "",
+    )
 
 
 def notebook_word(name: str) -> str:
