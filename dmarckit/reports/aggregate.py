@@ -7,10 +7,12 @@ must say its period; all else may be missing, with a warning where the RFC requi
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import replace
+from itertools import chain
 from typing import Any, Protocol
 from xml.parsers.expat import ExpatError, errors
 
@@ -28,7 +30,7 @@ from dmarckit.reports.model import (
     Row,
     Unreadable,
 )
-from dmarckit.reports.quick import QuickCut
+from dmarckit.reports.quick import QuickCut, common_report
 from dmarckit.reports.records import Elements, RecordMaker
 from dmarckit.reports.repair import decode_escapes, expat_encoding, repaired, root_namespace, roots
 from dmarckit.reports.unpack import Document
@@ -311,25 +313,39 @@ def read_xml(
     warnings = warnings or Warnings()
     maker = RecordMaker(warnings)
     collector = RecordCollector(maker.make, limits, sink)
-    names = Names(warnings)
-    feed = RecordFeed(names, collector.take)
-    chunks = collector.counted(chunks)
-    rest = QuickCut(feed, maker, collector.add).rest(chunks) if quick else chunks
+    source = collector.counted(chunks)
     if sink:
         sink.start()
-    try:
-        head = xmltodict.parse(
-            watched(rest, feed), encoding=encoding, expat=feed, xml_attribs=False
-        )
-    except ExpatError as error:
-        if errors.messages[error.code] not in _CUT_OFF:
-            raise NotWellFormed(f"XML is not well-formed: {error}") from None
-        whole = f"{collector.total:,} whole records"
-        raise NotWellFormed(f"cut off at line {error.lineno}, after {whole}") from None
+    begun = next(source, b"")
+    head: Any = None
+    if quick and (common := common_report(begun)):
+        with contextlib.suppress(ExpatError):  # the other way finds and names it
+            head = xmltodict.parse(common.head, encoding=encoding, xml_attribs=False)
+        if head and (more := next(source, None)) is not None:
+            head, source = None, chain([more], source)
+    if head and common:
+        namespace = common.namespace or namespace
+        for row in common.rows:
+            collector.add(row)
+    else:
+        names = Names(warnings)
+        feed = RecordFeed(names, collector.take)
+        rest: Iterator[bytes] = chain([begun], source)
+        if quick:
+            rest = QuickCut(feed, maker, collector.add).rest(rest)
+        try:
+            head = xmltodict.parse(
+                watched(rest, feed), encoding=encoding, expat=feed, xml_attribs=False
+            )
+        except ExpatError as error:
+            if errors.messages[error.code] not in _CUT_OFF:
+                raise NotWellFormed(f"XML is not well-formed: {error}") from None
+            whole = f"{collector.total:,} whole records"
+            raise NotWellFormed(f"cut off at line {error.lineno}, after {whole}") from None
+        names.note_unknown()
+        namespace = (feed.parser.namespace if feed.parser else None) or namespace
     if collector.passed_on and collector.held:  # the last records of a report that did not fit
         collector.pass_on()
-    names.note_unknown()
-    namespace = (feed.parser.namespace if feed.parser else None) or namespace
     return report_of(head["feedback"], collector, warnings, namespace, named)
 
 

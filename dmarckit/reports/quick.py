@@ -1,8 +1,10 @@
-"""The common form of a record, read without a handler call for each of its tags.
+"""The common form of a report, read without a handler call for each of its tags.
 
-Nearly all records have one shape, and their inner blocks repeat from report to report: `QuickCut`
-takes them out of the bytes by one regular expression and looks the blocks up. All else goes on to
-expat: other shapes, attributes, entities, not ASCII, and what would leave a warning.
+Nearly all records have one shape, and their inner blocks repeat from report to report: one regular
+expression takes them out of the bytes, and the blocks are looked up. `common_report` is for a
+document in which nothing else stands, and leaves its head to xmltodict alone; `QuickCut` takes the
+common records out of any other. All else goes on to expat: other shapes, attributes, entities, not
+ASCII, and what would leave a warning.
 """
 
 from __future__ import annotations
@@ -11,15 +13,17 @@ import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
+from typing import NamedTuple
 
 from dmarckit.core import UnreadableReport
-from dmarckit.reports.feed import RecordFeed, Tree, add_element
+from dmarckit.reports.feed import NAMESPACE_CHARACTERS, RecordFeed, Tree, add_element
 from dmarckit.reports.model import Record, Row
 from dmarckit.reports.records import RecordMaker
 from dmarckit.reports.values import KNOWN, Warnings, address
 
 REMEMBERED = 10_000  # blocks of each kind that are remembered; then all are forgotten
 BLOCK_BYTES = 2_000  # longest block that is read here
+HEAD_BYTES = 20_000  # longest head that is left to xmltodict alone
 RECORD_BYTES = 50_000  # longest record that is waited for when a chunk ends within it
 
 _TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
@@ -31,8 +35,42 @@ _RECORD = re.compile(
     rb"\s*+<auth_results>((?:[^<]++|<(?!/auth)){0,300}+)</auth_results>\s*+</record>"
     rb"(?:\s*+(?=<record>))?+"
 )
+_HEAD = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:<\?xml [^<>]{1,100}\?>)?\s*+"
+    rb'<feedback(?:\s+[\w:]{1,20}="[!#-%(-;=?-~]{0,200}+")*+>(?:[^<]*+</?(?:version|report_metadata'
+    rb"|org_name|email|extra_contact_info|report_id|error|generator|date_range|begin|end"
+    rb"|policy_published|domain|adkim|aspf|p|sp|np|pct|fo|testing|discovery_method)>){0,98}+[^<]*+"
+)
+_NAMESPACE = re.compile(rb'<feedback[^>]*?\sxmlns="([^"]*)"')
+_END = re.compile(rb"\s*+</feedback>\s*+")
 _TOKEN = re.compile(rb"\s*+(?:<([a-z_]{1,40}+)>(?:(" + _TEXT + rb"*+)</\1>)?|</([a-z_]{1,40}+)>)")
 _MARKUP = re.compile(rb"<[!?]")
+
+
+class CommonReport(NamedTuple):
+    """A report of the common form: the document without its records, and these."""
+
+    head: bytes
+    namespace: str | None
+    rows: list[Row]
+
+
+def common_report(document: bytes) -> CommonReport | None:
+    """Return a report whose whole document has the common form; None for all others."""
+    at = document.find(b"<record>", 0, HEAD_BYTES)
+    if at < 0 or not (begin := _HEAD.fullmatch(document, 0, at)):
+        return None
+    rows = []
+    while (found := _RECORD.match(document, at)) is not None:
+        if (row := _row(found)) is None:
+            return None
+        rows.append(row)
+        at = found.end()
+    if not _END.fullmatch(document, at):
+        return None
+    declared = _NAMESPACE.search(begin[0])
+    namespace = declared[1].decode("ascii") if declared else ""
+    return CommonReport(begin[0] + document[at:], namespace[:NAMESPACE_CHARACTERS] or None, rows)
 
 
 class QuickCut:
@@ -115,16 +153,24 @@ class QuickCut:
 
     def _take(self, found: re.Match[bytes]) -> bool:
         """Hand over the record; False when something in it is out of the ordinary."""
-        sent, count, policy, names, checked = found.groups()
-        ip, evaluated = _plain_address(sent), _evaluated[policy]
-        identifiers, results = _identifiers[names], _results[checked]
-        if ip is None or evaluated is None or identifiers is None or results is None:
+        row = _row(found)
+        if row is None:
             return False
         self._maker.made += 1  # it numbers the records of its warnings
-        self._on_row((ip, int(count), evaluated, identifiers, results))
+        self._on_row(row)
         assert self._feed.parser is not None  # noqa: S101  it has parsed the head
         self._feed.parser.records += 1
         return True
+
+
+def _row(found: re.Match[bytes]) -> Row | None:
+    """Return a record of the common form; None when something in it is out of the ordinary."""
+    sent, count, policy, names, checked = found.groups()
+    ip, evaluated = _plain_address(sent), _evaluated[policy]
+    identifiers, results = _identifiers[names], _results[checked]
+    if ip is None or evaluated is None or identifiers is None or results is None:
+        return None
+    return ip, int(count), evaluated, identifiers, results
 
 
 @lru_cache(maxsize=8192)
