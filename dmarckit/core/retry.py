@@ -58,6 +58,10 @@ def with_retries(
         if isinstance(errors, type | tuple)
         else retry_if_exception(errors)
     )
-    return Retrying(
+    tries = Retrying(
         retry=retry, wait=wait, stop=stop, sleep=sleep, before_sleep=before_sleep, reraise=True
-    )(action)
+    )
+    try:
+        return tries(action)
+    finally:
+        tries.iter_state.reset()  # it refers to itself, and would keep what the functions refer to

@@ -145,15 +145,17 @@ class Writer:
 
         def append() -> None:
             nonlocal maybe
-            table = self.location.open(name) or self._create(name)
-            other = _has_other_columns(table, TABLES[name])
-            data = fresh(known.at(table, months), maybe=maybe)
-            maybe = False
-            if data is None:
-                return None
-            if other and WIDENED not in table.metadata().configuration:
+            while True:
+                table = self.location.open(name) or self._create(name)
+                other = _has_other_columns(table, TABLES[name])
+                data = fresh(known.at(table, months), maybe=maybe)
+                maybe = False
+                if data is None:
+                    return
+                if not other or WIDENED in table.metadata().configuration:
+                    break
+                # of several writers one gets on; with the table as it is then
                 table.alter.set_table_properties({WIDENED: "yes"}, raise_if_not_exists=False)
-                return append()  # of several writers one gets here; with the table as it is now
             try:
                 write_deltalake(
                     table,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -79,6 +81,20 @@ def test_what_is_known_is_not_written_again(lake: Lake) -> None:
     assert lake.write.append_new("records", both) == set()
     counts = lake.sql("SELECT report_uid, count(*) AS n FROM records GROUP BY 1 ORDER BY 1")
     assert counts.to_dict("records") == [{"report_uid": "a", "n": 3}, {"report_uid": "b", "n": 2}]
+
+
+def test_rows_are_not_held_after_their_commit(lake: Lake) -> None:
+    lake.write.append_new("records", record_rows("a", 1))
+    gc.collect()
+    gc.disable()
+    try:
+        rows = record_rows("b", 1)
+        held = weakref.ref(rows)
+        lake.write.append_new("records", rows)
+        del rows
+        assert held() is None, "a cycle of functions holds them until garbage is looked for"
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("name", ["Åse's reports", "50% (new) + 1"])
