@@ -9,9 +9,11 @@ import contextlib
 import functools
 import os
 import re
+import threading
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
 
 from dmarckit.core.errors import DmarckitError, one_line
@@ -49,14 +51,28 @@ _SDK_HINTS = {
     "InvalidEndpointConfigurationError": "AWS_ENDPOINT_URL is not an address",
 }
 """class of the SDK's error when AWS has not answered → what to check"""
+_lock = threading.Lock()
 _ACTION = re.compile(r"not authorized to perform: ([A-Za-z0-9-]+:[A-Za-z*]+)")
 
 
 def aws_session(**own: Any) -> Any:
     """Return a boto3 session; its region is also AWS_REGION's, which boto3 alone ignores.
 
-    Raises what botocore raises, such as ProfileNotFound.
+    It is shared by all who ask while variables and files of the SDK are as they were. `own` keys
+    make another. Raises what botocore raises, such as ProfileNotFound.
     """
+    variables = (pair for pair in os.environ.items() if pair[0].startswith(("AWS_", "HOME")))
+    names = {"AWS_SHARED_CREDENTIALS_FILE": "credentials", "AWS_CONFIG_FILE": "config"}
+    changed: list[int] = []
+    for variable, name in names.items():
+        with contextlib.suppress(OSError, RuntimeError):  # there is none, or no home
+            path = os.environ.get(variable) or f"~/.aws/{name}"
+            changed.append(Path(path).expanduser().stat().st_mtime_ns)
+    return _session(*sorted(variables), *changed, **own)
+
+
+@functools.lru_cache(maxsize=4)
+def _session(*_surroundings: object, **own: Any) -> Any:
     import boto3
     import botocore.session
 
@@ -103,7 +119,8 @@ def aws_client(service: str, session: Any = None, **config: Any) -> Any:
         "read_timeout": 60,
         "user_agent_extra": "dmarckit",
     }
-    return (session or aws_session()).client(service, config=Config(**(usual | config)))
+    with _lock:  # threads may share a client, but not a session
+        return (session or aws_session()).client(service, config=Config(**(usual | config)))
 
 
 @contextlib.contextmanager

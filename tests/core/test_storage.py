@@ -160,6 +160,23 @@ def test_boto3_does_what_obstore_cannot(server: S3Server, storage: Storage) -> N
     assert failing.asked == 2
 
 
+def test_a_session_is_shared_until_its_surroundings_change(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    keys = tmp_path / "credentials"
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(keys))
+    for n, key in enumerate(("old", "new")):
+        keys.write_text(f"[default]\naws_access_key_id={key}\naws_secret_access_key=x\n", "utf-8")
+        os.utime(keys, (n, n))
+        assert aws_session().get_credentials().access_key == key
+        assert aws_session() is aws_session()
+    assert aws_session(aws_access_key_id="own", aws_secret_access_key="y") is not aws_session()
+    monkeypatch.setenv("AWS_REGION", "eu-central-1")
+    assert aws_session().region_name == "eu-central-1"
+
+
 def test_obstore_asks_for_credentials_before_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-a-real-secret")
