@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import Thresholds, _, count, later, n_messages, n_reporters
@@ -12,6 +13,7 @@ from dmarckit.findings import context as c, counts, queries
 from dmarckit.findings.context import DAY, OWN_NETWORKS, Context, DomainFacts, window_query
 from dmarckit.findings.counts import total
 from dmarckit.findings.model import Family, Finding, Kind, mad, median, on_days, safe
+from dmarckit.findings.rows import Rows, plain_time
 
 _WEEK = 7 * DAY
 _WEEKS = 4  # that say what is usual
@@ -37,27 +39,27 @@ def passing_abuse(domain: DomainFacts, context: Context) -> list[Finding]:
     return found + [f for f in _replayed(domain, context, signed) if f.subject not in taken]
 
 
-def _enough(rows: pd.DataFrame, context: Context) -> bool:
+def _enough(rows: Rows, context: Context) -> bool:
     limits = context.thresholds
     return total(rows) >= limits.abuse_messages and rows["day"].nunique() >= limits.abuse_days
 
 
-def _new_networks(domain: DomainFacts, rows: pd.DataFrame, since: pd.Timestamp) -> int:
+def _new_networks(domain: DomainFacts, rows: Rows, since: pd.Timestamp) -> int:
     """Return how many networks of the senders are new since that day; 0 if one has a name."""
-    known = set(domain.inventory.loc[domain.inventory["declared"].astype(bool), "sender"])
-    senders = list(map(str, rows["sender"].unique()))
-    kinds = {domain.of("messages", sender)["sender_kind"].iloc[0] for sender in senders}
+    known = set(domain.inventory["sender"][domain.inventory["declared"]])
+    senders = rows["sender"].unique()
+    kinds = {domain.of("messages", sender)["sender_kind"][0] for sender in senders}
     if kinds - {"own", "unknown", "hosting"} or not known.isdisjoint(senders):
         return 0
-    is_new = (domain.sources["first_day"] >= since).to_numpy()
-    old = set(map(network_key, domain.sources.loc[~is_new, "source_ip"]))
-    mine = domain.sources.loc[is_new & domain.sources["sender"].isin(senders), "source_ip"]
+    ips, is_new = domain.sources["source_ip"], domain.sources["first_day"] >= since
+    old = set(map(network_key, ips[~is_new]))
+    mine = ips[is_new & domain.sources["sender"].isin(senders)]
     return len(set(map(network_key, mine)) - old)
 
 
 def _new_ones(
-    domain: DomainFacts, context: Context, rows: pd.DataFrame, column: str
-) -> Iterator[tuple[str, pd.DataFrame, pd.Timestamp, int]]:
+    domain: DomainFacts, context: Context, rows: Rows, column: str
+) -> Iterator[tuple[str, Rows, pd.Timestamp, int]]:
     """Yield names that first passed in the last weeks, from more than a few new networks.
 
     With their messages of the window, their first day, and the number of networks.
@@ -75,7 +77,7 @@ def _new_ones(
 def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
     passing = domain.messages
     passing = passing[~passing["fails"] & (passing["header_from"] != domain.name)]
-    if passing.empty:
+    if not len(passing):
         return
     summary = _(
         "{messages} pass as {subject}, a name that never sent before, {when}: from "
@@ -93,7 +95,7 @@ def _taken_over(domain: DomainFacts, context: Context) -> Iterator[Finding]:
         yield _abuse(domain, context, name, rows, since, summary, action, n, query)
 
 
-def _with_new_key(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> Iterator[Finding]:
+def _with_new_key(domain: DomainFacts, context: Context, signed: Rows) -> Iterator[Finding]:
     summary = _(
         "{messages} pass with the signature {subject}, whose selector was never seen "
         "before, {when}: from {networks} networks never seen before, and SPF passes for "
@@ -110,13 +112,12 @@ def _with_new_key(domain: DomainFacts, context: Context, signed: pd.DataFrame) -
             yield _abuse(domain, context, name, rows, since, summary, action, n, query)
 
 
-def _query(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> str:
-    first = rows.iloc[0]
-    such = queries.verified(str(first["dkim_domain"]), str(first["selector"]))
+def _query(domain: DomainFacts, context: Context, rows: Rows) -> str:
+    such = queries.verified(rows["dkim_domain"][0], rows["selector"][0])
     return window_query(domain, context, such)
 
 
-def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> Iterator[Finding]:
+def _replayed(domain: DomainFacts, context: Context, signed: Rows) -> Iterator[Finding]:
     owners: dict[str, set[str]] = {}
     for sender, owns in zip(domain.inventory["sender"], domain.inventory["owns"], strict=True):
         for signature in map("/".join, owns):
@@ -134,14 +135,14 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
         "(oversigning) and set an expiry (x=)."
     )
     sent = counts.sums(context.window(signed), "signature")
-    enough = owners.keys() & set(sent.index[sent >= limits.abuse_messages - 0.5])
-    for name, rows in counts.groups(signed[counts.among(signed["signature"], enough)], "signature"):
+    enough = owners.keys() & {name for name, n in sent.items() if n >= limits.abuse_messages - 0.5}
+    for name, rows in counts.groups(signed[signed["signature"].isin(enough)], "signature"):
         both, owner = context.window(rows), _owners(domain, context, rows, owners[name])
-        owned, messages = counts.among(both["sender"], owner), both["messages"].to_numpy()
+        owned, messages = both["sender"].isin(owner), both["messages"]
         n, mine = (counts.whole(messages[whose].sum()) for whose in (~owned, owned))
         if n <= limits.abuse_factor * mine or not _enough(both[~owned], context):
             continue
-        others = rows[~counts.among(rows["sender"], owner)]
+        others = rows[~rows["sender"].isin(owner)]
         window = context.window(others)
         weeks, before = _weeks(domain, context, others), _weeks(domain, context, rows)
         calm: list[float] = []
@@ -157,34 +158,34 @@ def _replayed(domain: DomainFacts, context: Context, signed: pd.DataFrame) -> It
         if not calm or n <= _usual_limit(calm, limits):
             continue
         numbers = {"others": count(n), "mine": count(mine), "usual": count(usual)}
-        query, networks = _query(domain, context, rows), window["sender"].nunique()
+        query, networks = _query(domain, context, rows), len(window["sender"].unique())
         texts = summary, action
         yield _abuse(domain, context, name, both, since, *texts, networks, query, window, **numbers)
 
 
-def _owners(
-    domain: DomainFacts, context: Context, rows: pd.DataFrame, owners: set[str]
-) -> set[str]:
+def _owners(domain: DomainFacts, context: Context, rows: Rows, owners: set[str]) -> set[str]:
     """Return who owns a signature: who had it, where most of it is new and comes from all over."""
-    theirs = counts.among(rows["sender"], owners)
-    since = rows["day"].iloc[theirs.argmax()]  # rows are in the order of days
+    theirs = rows["sender"].isin(owners)
+    since = rows["day"][int(theirs.argmax())]  # rows are in the order of days
     before_that = context.today - context.thresholds.baseline_days * DAY
     if not theirs.any() or since < before_that:
         return owners
     before = rows[rows["day"] < since]
-    if before.empty or _new_networks(domain, rows[theirs], since) <= OWN_NETWORKS:
+    if not len(before) or _new_networks(domain, rows[theirs], since) <= OWN_NETWORKS:
         return owners
-    return {str(before.groupby("sender", observed=True)["messages"].sum().idxmax())}
+    return {counts.largest(counts.sums(before, "sender"))}
 
 
-def _weeks(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[float]:
+def _weeks(domain: DomainFacts, context: Context, rows: Rows) -> list[float]:
     """Return the messages of each whole week with data before the window, the oldest first."""
     if domain.first_day is None:
         return []
     n = min((context.start - domain.first_day) // _WEEK, 12)
-    ago = (context.start - rows["day"]).dt.days.sub(1) // _WEEK.days
-    sums = rows.groupby(ago)["messages"].sum().reindex(range(n - 1, -1, -1), fill_value=0)
-    return [float(week) for week in sums]
+    start = plain_time(context.start).astype("datetime64[D]")
+    ago = ((start - rows["day"].values.astype("datetime64[D]")).astype("int64") - 1) // _WEEK.days
+    some = (ago >= 0) & (ago < n)
+    weeks: list[float] = np.bincount(ago[some], rows["messages"][some], n).tolist()
+    return weeks[::-1]
 
 
 def _usual_limit(calm: list[float], limits: Thresholds) -> float:
@@ -197,13 +198,13 @@ def _abuse(
     domain: DomainFacts,
     context: Context,
     subject: str,
-    rows: pd.DataFrame,
+    rows: Rows,
     since: pd.Timestamp,
     summary: str,
     action: str,
     networks: int,
     query: str,
-    counted: pd.DataFrame | None = None,
+    counted: Rows | None = None,
     **numbers: str,
 ) -> Finding:
     limits = context.thresholds
@@ -220,7 +221,7 @@ def _abuse(
             when=on_days(*counts.day_span(rows)),
             networks=count(networks),
             names=c.names_with_counts(counted, "sender"),
-            reporters=n_reporters(c.count_reporters(rows)),
+            reporters=n_reporters(counts.count_reporters(rows)),
             **numbers,
         ),
         action=action.format(subject=safe(subject)),

@@ -16,14 +16,10 @@ from dmarckit.core import Thresholds, _, count, n_messages, n_reporters, short_d
 from dmarckit.facts import Facts, network_key
 from dmarckit.findings import model, queries
 from dmarckit.findings.counts import (
-    _sums,
-    among,
-    codes_of,
+    count_reporters,
     day_span,
-    day_values,
-    is_on,
+    grouped,
     names,
-    ordered,
     sums,
     top_counts,
     total,
@@ -31,6 +27,7 @@ from dmarckit.findings.counts import (
 )
 from dmarckit.findings.dmarc_policy import quoted_policies, with_changes
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, safe
+from dmarckit.findings.rows import Rows, Times, ordered, plain_time
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
@@ -39,6 +36,8 @@ SPOOFED = ("unauthenticated", "spoofed_subdomain")
 POOLED = "*"  # subject of one finding about many of a kind
 BLOCKED = ("quarantine", "reject")
 SPF_ERRORS = ("permerror", "temperror")
+SPELT = ("reporter", "spelling", "contact", "sent_by")
+"""columns of `Facts.reports` that say who a reporter is"""
 RELAYED = ("forwarded", "modified")
 """classes of messages that left in order and reached the receiver by a detour"""
 
@@ -64,16 +63,17 @@ class Context:
         """Return the first day of the window: `days` whole days, and what today has brought."""
         return self.today - self.days * DAY
 
-    def window(self, frame: pd.DataFrame) -> pd.DataFrame:
+    def window(self, rows: Rows) -> Rows:
         """Return the rows whose `day` is in the window."""
-        return self.last(frame, self.days)
+        return self.last(rows, self.days)
 
-    def last(self, frame: pd.DataFrame, days: int) -> pd.DataFrame:
+    def last(self, rows: Rows, days: int) -> Rows:
         """Return the rows of the last `days` whole days and of today."""
-        first, seen = (self.today - days * DAY).to_datetime64(), day_values(frame)
+        first, seen = plain_time(self.today - days * DAY), rows["day"].values
         if (seen[1:] >= seen[:-1]).all():  # as in `DomainFacts`: nothing is copied
-            return frame.iloc[seen.searchsorted(first) :]
-        return frame[seen >= first]
+            return rows[int(seen.searchsorted(first)) :]
+        late: Rows = rows[seen >= first]
+        return late
 
     @property
     def window_days(self) -> list[datetime]:
@@ -91,19 +91,19 @@ class _Frame:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, domain: DomainFacts, owner: type) -> pd.DataFrame:
-        frame = domain.parts[self._name].cut(domain.name)
-        domain.__dict__[self._name] = frame  # found there from now on
-        return frame
+    def __get__(self, domain: DomainFacts, owner: type) -> Rows:
+        rows = domain.parts[self._name].cut(domain.name)
+        domain.__dict__[self._name] = rows  # found there from now on
+        return rows
 
 
 class DomainFacts:
-    """The facts of one policy domain: frames as in `Facts`, and what follows from them.
+    """The facts of one policy domain: rows of the frames in `Facts`, and what follows from them.
 
-    Rows are in the order of days, and do not name the domain; `messages` also says which rows
-    `fails` and were `blocked`, `signatures` what `signature` (``d/s``) they are about, and `quotes`
-    are the `policies` with what was quoted before (`with_changes`). A frame costs up to a
-    millisecond: rules look at `at_most`, `counted`, `has`, `history` and `complete` first.
+    Rows are in the order of days; `messages` also says which rows `fails` and were `blocked`,
+    `signatures` what `signature` (``d/s``) they are about, and `quotes` are the `policies` with
+    what was quoted before (`with_changes`). Rules look at `at_most`, `counted`, `has`, `history`
+    and `complete` first.
     """
 
     messages = _Frame()
@@ -141,7 +141,7 @@ class DomainFacts:
         self._counted = counted
         self.policy = policy or Policy(name)
         """the policy in force as reporters quote it; p is None when nobody has"""
-        self._of_senders: dict[str, tuple[pd.DataFrame, dict[str, slice]]] = {}
+        self._of_senders: dict[str, dict[str, Rows]] = {}
         self._tests: dict[str, str] = {}
         self._week: dict[Any, float] = {}
 
@@ -155,13 +155,13 @@ class DomainFacts:
 
     def has(self, frame: str) -> bool:
         """Return True if a frame has a row about the domain: nothing is cut for it."""
-        return self.name in self.parts[frame].rows
+        return self.name in self.parts[frame].places
 
     def history(self, before: pd.Timestamp, days: int) -> bool:
         """Return True if the domain was watched for `days` days before that day."""
         return self.first_day is not None and self.first_day <= before - days * DAY
 
-    def quiet(self, days: pd.Series[Any], context: Context) -> bool:
+    def quiet(self, days: Times, context: Context) -> bool:
         """Return True if something seen on `days` would have been seen again, did it go on.
 
         It has not for three complete days at least, and not for twice its longest usual gap.
@@ -170,8 +170,7 @@ class DomainFacts:
         after = over - bisect_right(self.complete, days.max())
         if after < least:
             return False
-        seen = pd.DatetimeIndex(days.unique()).sort_values()[-10:]
-        gaps = (seen[1:] - seen[:-1]).days
+        gaps = np.diff(days.unique().values[-10:].astype("datetime64[D]").astype("int64"))
         return after >= max(least, 2 * int(max(gaps, default=1)))
 
     @property
@@ -179,12 +178,11 @@ class DomainFacts:
         """Return the names of the senders in the inventory."""
         return set(self.inventory["sender"])
 
-    def of(self, frame: str, sender: str) -> pd.DataFrame:
+    def of(self, frame: str, sender: str) -> Rows:
         """Return the rows of a frame about a sender."""
         if frame not in self._of_senders:
-            self._of_senders[frame] = ordered(getattr(self, frame), "sender")
-        rows, places = self._of_senders[frame]
-        return rows.iloc[places.get(sender, slice(0, 0))]
+            self._of_senders[frame] = grouped(getattr(self, frame), "sender")
+        return self._of_senders[frame].get(sender) or getattr(self, frame)[:0]
 
     def test(self, sender: str) -> str:
         """Return the SQL predicate for records that a sender delivered.
@@ -196,7 +194,7 @@ class DomainFacts:
             known = addresses(self, [sender])
             all_known = self.n_addresses.get(sender, 0) <= len(known)
             spf = self.spf
-            passes = (spf["result"] == "pass").to_numpy() & among(spf["sender"], [sender])
+            passes = (spf["result"] == "pass") & (spf["sender"] == sender)
             # a sum of fractions depends on their order
             least = self._sent.get(sender, 0) - 0.01 - 0.5
             test = queries.one_of("source_ip", known)
@@ -209,22 +207,22 @@ class DomainFacts:
     def sent_of_week(self, context: Context, senders: Iterable[str]) -> float:
         """Return the messages that some senders sent in the last 7 days."""
         if not self._week:
-            self._week = sums(context.last(self.messages, 7), "sender").to_dict()
+            self._week = sums(context.last(self.messages, 7), "sender")
         return sum(self._week.get(sender, 0) for sender in senders)
 
     @cached_property
     def n_addresses(self) -> dict[Any, float]:
         """The number of addresses of each sender."""
-        return sums(self.addresses, "sender", "addresses").to_dict()
+        return sums(self.addresses, "sender", "addresses")
 
     @cached_property
     def _sent(self) -> dict[Any, float]:
-        return sums(self.messages, "sender").to_dict()
+        return sums(self.messages, "sender")
 
     @cached_property
     def exceptions(self) -> tuple[list[str], list[str]]:
         """The report_uids of reports that name another domain, and of those that do not count."""
-        uids, oddities = (self.reports[column].to_numpy() for column in ("report_uid", "oddity"))
+        uids, oddities = (self.reports[column] for column in ("report_uid", "oddity"))
         listed, repeated = uids != "", oddities == "repeated"
         return uids[listed & ~repeated].tolist(), uids[listed & repeated].tolist()
 
@@ -240,53 +238,12 @@ class DomainParts:
     """A frame, and which of its rows are about which domain."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
-        frame, self.rows = ordered(frame, "domain", "day" in frame)
-        kinds = frame.drop(columns=["domain", "provider"], errors="ignore").dtypes
-        self._names = [_Names(frame[c]) for c, kind in kinds.items() if kind == "category"]
-        others = frame[[column for column, kind in kinds.items() if kind != "category"]]
-        # objects: texts of Arrow cost more than all else that is done with so few
-        texts = [column for column, kind in kinds.items() if kind == "str"]
-        self._others = others.assign(
-            **{str(c): frame[c].astype("category").astype(object) for c in texts}
-        )
-        # objects here too: pandas looks for a column in texts of Arrow
-        self._columns = pd.Index([*others, *(n.column for n in self._names)], dtype=object)
-        self._others.columns = self._columns[: len(others.columns)]
+        frame, self.places = ordered(frame, "domain", "day" in frame)
+        self._rows = Rows.of(frame)
 
-    def cut(self, domain: str) -> pd.DataFrame:
-        """Return the rows about a domain, without the names of others in categoricals.
-
-        A fleet has too many names to group by.
-        """
-        place = self.rows.get(domain, slice(0, 0))
-        rows = self._others.iloc[place]
-        if not self._names:
-            return rows
-        columns = {names.column: names.cut(place) for names in self._names}
-        cut = pd.concat([rows, pd.DataFrame(columns, rows.index, copy=False)], axis=1)
-        cut.columns = self._columns
-        return cut
-
-
-class _Names:
-    """A categorical column of all domains."""
-
-    def __init__(self, values: pd.Series[Any]) -> None:
-        self.column = str(values.name)
-        self._codes, names = codes_of(values)
-        self._names = np.asarray(names, dtype=object)
-        self._is_used = np.zeros(len(names), bool)  # in the part that is cut
-        self._place = np.zeros(len(names), "int32")
-
-    def cut(self, rows: slice) -> pd.Categorical:
-        """Return the values of some rows, with the names that they have."""
-        codes = self._codes[rows]
-        self._is_used[codes] = True
-        used = np.flatnonzero(self._is_used)
-        self._is_used[used] = False
-        self._place[used] = np.arange(len(used))
-        dtype = pd.CategoricalDtype(pd.Index(self._names[used], dtype=object))
-        return pd.Categorical.from_codes(self._place[codes], dtype=dtype)
+    def cut(self, domain: str) -> Rows:
+        """Return the rows about a domain."""
+        return self._rows[self.places.get(domain, slice(0, 0))].local()
 
 
 FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
@@ -315,7 +272,7 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     for name, class_, n in counted.itertuples(index=False, name=None):
         sums.setdefault(str(name), {})[str(class_)] = float(n)
     of_domains, policies = _counted(frames), quoted_policies(facts.policies)
-    for name in sorted((parts["reports"].rows.keys() | parts["messages"].rows.keys()) - {""}):
+    for name in sorted((parts["reports"].places.keys() | parts["messages"].places.keys()) - {""}):
         known = days.get(name, ()), first.get(name), sums.get(name, {})
         yield DomainFacts(name, parts, *known, of_domains, policies.get(name))
 
@@ -330,7 +287,7 @@ def _counted(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[Any, float]]:
         "spf_errors": (spf, spf["result"].isin(SPF_ERRORS)),
     }
     return {
-        what: sums(rows.loc[where, ["domain", "messages"]], "domain").to_dict()
+        what: sums(Rows.of(rows[["domain", "messages"]])[where.to_numpy()], "domain")
         for what, (rows, where) in parts.items()
     }
 
@@ -353,7 +310,7 @@ def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.T
     return {str(name): pd.Timestamp(day).floor("D") for name, day in first.items()}
 
 
-def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict[str, str]:
+def sentence_parts(domain: DomainFacts, rows: Rows, sender: str) -> dict[str, str]:
     """Return what sentences say about messages that a sender sent as the domain, in words."""
     return {
         "messages": n_messages(total(rows)),
@@ -364,32 +321,33 @@ def sentence_parts(domain: DomainFacts, rows: pd.DataFrame, sender: str) -> dict
     }
 
 
-def names_with_counts(frame: pd.DataFrame, column: str) -> str:
+def names_with_counts(rows: Rows, column: str) -> str:
     """Return the names with the most messages in words: ``Salesdesk (120) and Postwagon (3)``.
 
     A single name stands alone: its number is that of the frame.
     """
-    sums = top_counts(frame, column, at_most=len(frame))
+    sums = top_counts(rows, column, at_most=len(rows))
     if len(sums) == 1:
         return next(iter(sums))
     return join_names([_("{name} ({n})").format(name=name, n=count(n)) for name, n in sums.items()])
 
 
-def disposition_words(frame: pd.DataFrame) -> str:
+def disposition_words(rows: Rows) -> str:
     """Return what receivers did with the messages: delivered, quarantined and rejected apart."""
-    numbers = sums(frame, "disposition")
+    numbers = sums(rows, "disposition")
     quarantined, rejected = (whole(numbers.get(name, 0)) for name in BLOCKED)
     return _("{delivered} delivered, {quarantined} quarantined, {rejected} rejected").format(
-        delivered=count(total(frame) - quarantined - rejected),
+        delivered=count(total(rows) - quarantined - rejected),
         quarantined=count(quarantined),
         rejected=count(rejected),
     )
 
 
-def failing_ours(frame: pd.DataFrame) -> pd.DataFrame:
+def failing_ours(rows: Rows) -> Rows:
     """Return the messages of senders that are or may be ours that fail, relayed ones apart."""
-    fails = ~(frame["da"] | frame["sa"]) & frame["ours"]
-    return frame[fails & ~among(frame["class"], RELAYED)]
+    fails = ~(rows["da"] | rows["sa"]) & rows["ours"]
+    found: Rows = rows[fails & ~rows["class"].isin(RELAYED)]
+    return found
 
 
 def addresses(domain: DomainFacts, senders: Iterable[str], *, failing: bool = False) -> list[str]:
@@ -398,13 +356,13 @@ def addresses(domain: DomainFacts, senders: Iterable[str], *, failing: bool = Fa
     With `failing` those whose mail failed in the last 7 days, if any did.
     """
     rows = domain.sources
-    theirs = among(rows["sender"], set(senders))
-    bad = theirs & (rows["failed"] > 0).to_numpy()
+    theirs = rows["sender"].isin(senders)
+    bad = theirs & (rows["failed"] > 0)
     if failing and bad.any():
         theirs = bad
     # equal ones by their text: the same evidence every day
-    messages, ips = -rows["messages"].to_numpy()[theirs], rows["source_ip"].array[theirs]
-    found = sorted(zip(messages.tolist(), ips.tolist(), strict=True))
+    messages, ips = -rows["messages"][theirs], rows["source_ip"][theirs]
+    found = sorted(zip(messages.tolist(), ips, strict=True))
     return list(dict.fromkeys(ip for _n, ip in found))
 
 
@@ -424,12 +382,6 @@ def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:
 def sender_predicate(domain: DomainFacts, senders: Iterable[str]) -> str:
     """Return the SQL predicate for records that one of the senders delivered."""
     return " OR ".join(sorted({domain.test(sender) for sender in senders})) or "false"
-
-
-def count_reporters(frame: pd.DataFrame) -> int:
-    """Return the number of reporters with messages, whatever the case of their names."""
-    names, numbers = _sums(frame, "reporter")
-    return len({str(n).casefold() for n, sent in zip(names, numbers, strict=True) if sent > 0})
 
 
 @dataclass(frozen=True)
@@ -483,19 +435,19 @@ class Loss:
         )
 
 
-def lost_mail(context: Context, rows: pd.DataFrame, sent: float | None = None) -> Loss:
+def lost_mail(context: Context, rows: Rows, sent: float | None = None) -> Loss:
     """Return what was lost of `rows`, which are of senders of ours.
 
     `sent` is all that they sent in the last 7 days (`DomainFacts.sent_of_week`).
     """
     week = context.last(rows, 7)
-    lost = week[among(week["disposition"], BLOCKED)]
+    lost = week[week["disposition"].isin(BLOCKED)]
     names = list(top_counts(lost, "reporter", 2))
     numbers = sums(lost, "disposition")
     return Loss(
         whole(numbers.get("quarantine", 0)),
         whole(numbers.get("reject", 0)),
-        len(np.unique(day_values(lost)[lost["messages"].to_numpy() > 0])),
+        lost["day"][lost["messages"] > 0].nunique(),
         total(week) if sent is None else whole(sent),
         first_day=day_span(lost)[0],
         reporter=names[0] if len(names) == 1 else "",
@@ -504,7 +456,7 @@ def lost_mail(context: Context, rows: pd.DataFrame, sent: float | None = None) -
 
 def reporter_tests(reports: pd.DataFrame, names: Iterable[str]) -> dict[str, str]:
     """Return name → SQL test of its reports and records, for reporters of `Facts.reports`."""
-    rows = reports[["reporter", "spelling", "contact", "sent_by"]].drop_duplicates()
+    rows = reports[[*SPELT]].drop_duplicates()
     which = rows.drop_duplicates(["reporter", "spelling"])["spelling"]
     unclear = set(which[which.duplicated()])
     known: dict[str, list[tuple[str, str, str]]] = {}
@@ -513,14 +465,12 @@ def reporter_tests(reports: pd.DataFrame, names: Iterable[str]) -> dict[str, str
     return {name: queries.spelt(known.get(name, [(name, "", "")]), unclear) for name in names}
 
 
-def how_calmed(
-    domain: DomainFacts, context: Context, wrong: pd.DataFrame, sent: pd.DataFrame
-) -> str:
+def how_calmed(domain: DomainFacts, context: Context, wrong: Rows, sent: Rows) -> str:
     """Say how what was wrong ended: three complete days with mail and (nearly) none of it.
 
     `wrong` are the messages concerned, among all that were `sent`. Empty while it goes on.
     """
-    if wrong.empty:
+    if not len(wrong):
         return _("No action needed: no message is of this kind any more.")
     if text := how_mended(domain, context, wrong, sent, 0.05):
         return text
@@ -533,8 +483,8 @@ def how_calmed(
 def how_mended(
     domain: DomainFacts,
     context: Context,
-    wrong: pd.DataFrame,
-    sent: pd.DataFrame,
+    wrong: Rows,
+    sent: Rows,
     tolerated: float = 0.0,
 ) -> str:
     """Say that of what was `sent` on the last three complete days at most this share is wrong.
@@ -542,9 +492,9 @@ def how_mended(
     What comes once a week among daily mail has not ended on the days between. Empty else.
     """
     least, seen = context.thresholds.recent_days, {d for d in domain.complete if d < context.today}
-    all_days = sorted(seen.intersection(sent["day"].unique()))
+    all_days = [day for day in sent["day"].unique() if day in seen]
     days = all_days[-least:]
-    bad, of = (total(rows, is_on(rows, days)) for rows in (wrong, sent))
+    bad, of = (total(rows, rows["day"].isin(days)) for rows in (wrong, sent))
     if len(days) < least or bad > tolerated * of:
         return ""
     bad_days = set(wrong["day"].unique())
@@ -573,7 +523,7 @@ def messages_finding(
     domain: DomainFacts,
     subject: str,
     severity: Severity,
-    rows: pd.DataFrame,
+    rows: Rows,
     *,
     summary: str,
     action: str,
@@ -588,15 +538,15 @@ def messages_finding(
     `query` recomputes the number. `evidence` follows what all findings about messages show.
     """
     daily = sums(rows, "day")
-    days = daily.index[daily > 0]
+    days = [day for day, n in daily.items() if n > 0]
     return Finding(
         kind=kind,
         domain=domain.name,
         subject=subject,
         severity=severity,
         messages=total(rows),
-        first_day=days[0].date() if len(days) else None,
-        last_day=days[-1].date() if len(days) else None,
+        first_day=days[0].date() if days else None,
+        last_day=days[-1].date() if days else None,
         reporters=count_reporters(rows),
         summary=summary,
         action=action,

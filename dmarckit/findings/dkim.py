@@ -19,6 +19,7 @@ from dmarckit.findings.context import DAY, Context, DomainFacts
 from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.dmarc_policy import changed_tags
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, safe, share
+from dmarckit.findings.rows import Rows, Times
 
 _ALL = 0.9  # share that fails from which a key, not single messages, is at fault
 
@@ -43,14 +44,15 @@ def broken_dkim(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     rows = domain.signatures
     rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
-    rows = rows.assign(failed=rows["messages"].where(~rows["passed"] & ~rows["covered"], 0))
+    rows = rows.assign(failed=np.where(rows["passed"] | rows["covered"], 0, rows["messages"]))
     # a reporter that leaves the selector out, where others do name it
     named = rows["selector"] != ""
     if not named.all():
-        rows = rows[named | ~rows["dkim_domain"].isin(rows.loc[named, "dkim_domain"].unique())]
+        others = rows["dkim_domain"][named].unique()
+        rows = rows[named | ~rows["dkim_domain"].isin(others)]
     found = []
     for _signature, carry in counts.groups(rows, "signature"):
-        if carry["failed"].to_numpy().sum() >= limits.dkim_part - 0.5:
+        if carry["failed"].sum() >= limits.dkim_part - 0.5:
             breakage = _breakage(domain, context, carry)
             if breakage is not None and not _given_up(domain, carry, context):
                 found.append(_finding(domain, context, breakage))
@@ -65,20 +67,21 @@ class _Breakage:
     s: str
     since: pd.Timestamp
     days: list[pd.Timestamp]
-    now: pd.DataFrame
-    before: pd.DataFrame  # of the four weeks before it broke
+    now: Rows
+    before: Rows  # of the four weeks before it broke
     living: bool  # it has verified in the last 90 days
 
     @cached_property
     def last(self) -> pd.Timestamp:
         """Return the last day on which it was broken: the days after it may be mended."""
         days, (n, failed) = counts.daily(self.now, "messages", "failed")
-        return pd.Timestamp(days[failed / n >= 0.5 * _failing_share(self.now)].max())
+        broken: Times = days[failed / n >= 0.5 * _failing_share(self.now)]
+        return broken.max()
 
     def worse(self, column: str, least: int, points: float) -> tuple[list[str], list[str]]:
         """Return the values of a column where the share rose, and all with enough messages."""
         (n, failed), (n_before, failed_before) = (
-            (counts.sums(rows, column).to_dict(), counts.sums(rows, column, "failed").to_dict())
+            (counts.sums(rows, column), counts.sums(rows, column, "failed"))
             for rows in (self.now, self.before)
         )
         compared = [str(name) for name in n if counts.whole(n[name]) >= least]
@@ -91,17 +94,17 @@ class _Breakage:
         return rose, compared
 
 
-def _failing_share(rows: pd.DataFrame) -> float:
+def _failing_share(rows: Rows) -> float:
     return share(float(rows["failed"].sum()), float(rows["messages"].sum()))
 
 
-def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Breakage | None:
+def _breakage(domain: DomainFacts, context: Context, rows: Rows) -> _Breakage | None:
     """Return how a signature is broken; None if it is not.
 
     `rows` are all that carry it, with the messages that `failed`.
     """
     limits, few = context.thresholds, context.thresholds.recent_days
-    d, s = (str(rows[column].iloc[0]) for column in ("dkim_domain", "selector"))
+    d, s = (rows[column][0] for column in ("dkim_domain", "selector"))
     baseline = limits.baseline_days * DAY
     if not rows["living"].any():
         failing = context.last(rows[rows["failed"] > 0], limits.ready_days)
@@ -109,11 +112,10 @@ def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Bre
             return None
         days = list(pd.date_range(failing["day"].min(), failing["day"].max()))
         now = rows[rows["day"].isin(days)]
-        since = rows.loc[rows["failed"] > 0, "day"].min()
-        return _Breakage(d, s, since, days, now, rows.iloc[:0], living=False)
+        since = rows["day"][rows["failed"] > 0].min()
+        return _Breakage(d, s, since, days, now, rows[:0], living=False)
     day, (n, failed) = counts.daily(rows, "messages", "failed")
-    over = set(domain.complete[: bisect_left(domain.complete, context.today)])
-    is_over = np.array([one in over for one in day])
+    is_over = day.isin(domain.complete[: bisect_left(domain.complete, context.today)])
     day, n, failed = day[is_over], n[is_over], failed[is_over]
     if not len(day):
         return None
@@ -137,7 +139,7 @@ def _breakage(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> _Bre
         return None
     since, first, last = day[began], day[lasting][0], day[-1]
     days = [one for one in domain.complete if first <= one <= last]
-    now, earlier = (rows[counts.is_on(rows, some)] for some in (days, day[usual]))
+    now, earlier = (rows[rows["day"].isin(some)] for some in (days, day[usual]))
     return _Breakage(d, s, since, days, now, earlier, living=True)
 
 
@@ -193,7 +195,7 @@ def _fit(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[Any]:
     return fits
 
 
-def _given_up(domain: DomainFacts, rows: pd.DataFrame, context: Context) -> bool:
+def _given_up(domain: DomainFacts, rows: Rows, context: Context) -> bool:
     """Return True if the senders of a signature that is seen no more sign otherwise now."""
     last = rows["day"].max()
     return domain.quiet(rows["day"], context) and any(
@@ -217,8 +219,7 @@ def _fault(
     senders, all_senders = breakage.worse("sender", part, points)
     hosts, others = _hosts(domain, breakage, senders or failing)
     # the failing addresses began when the signature broke, and others were there before
-    sources = domain.sources[["first_day", "source_ip"]]
-    sources = sources[counts.among(domain.sources["sender"], failing)]
+    sources = domain.sources[domain.sources["sender"].isin(failing)]
     old = sources["first_day"] < breakage.since - DAY
     new = sources["source_ip"].isin(hosts)
     if new.any() and not (old & new).any() and (old & ~new).any():
@@ -243,14 +244,15 @@ def _hosts(
     hosts = hosts[(hosts["dkim_domain"] == breakage.d) & (hosts["selector"] == breakage.s)]
     hosts = hosts[hosts["source_ip"].isin(c.addresses(domain, senders))]
     bad = hosts["failed"] >= 0.5 * (hosts["failed"] + hosts["passed"])
-    if hosts.loc[bad, "failed"].sum() < _ALL * hosts["failed"].sum():
+    if hosts["failed"][bad].sum() < _ALL * hosts["failed"].sum():
         return [], []
-    return [str(ip) for ip in hosts.loc[bad, "source_ip"]], list(hosts.loc[~bad, "source_ip"])
+    return list(hosts["source_ip"][bad]), list(hosts["source_ip"][~bad])
 
 
 def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Finding:
     limits, d, s, now = context.thresholds, breakage.d, breakage.s, breakage.now
-    failing = now[now["failed"] > 0].assign(messages=lambda rows: rows["failed"])
+    failing = now[now["failed"] > 0]
+    failing = failing.assign(messages=failing["failed"])
     senders, used_by = sorted(failing["sender"].unique()), sorted(now["sender"].unique())
     cause, at_fault = _fault(domain, breakage, senders, context)
     loss = c.lost_mail(context, failing, domain.sent_of_week(context, senders))
@@ -271,7 +273,7 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
             "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}, and nobody "
             "has verified this signature in 90 days."
         )
-    elif not breakage.before.empty:
+    elif len(breakage.before):
         numbers = _(
             "DKIM failed for {messages} of {of} signed {signature} ({share}) {when}; in the "
             "{days} days before: {share_before}."
@@ -355,14 +357,13 @@ def _finding(domain: DomainFacts, context: Context, breakage: _Breakage) -> Find
 def _spf_too(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> str:
     """Say that SPF of the domain's organisation stopped passing for these senders as well."""
     rows, own = domain.spf, organisation(domain.name)
-    theirs = counts.among(rows["sender"], senders)
+    theirs = rows["sender"].isin(senders)
     mine = {n for n in counts.names(rows, "spf_domain", theirs) if organisation(n) == own}
-    theirs &= counts.among(rows["spf_domain"], mine)
-    times = (breakage.since - 14 * DAY, breakage.since, breakage.last)
-    day, (first, since, last) = counts.day_values(rows), (time.to_datetime64() for time in times)
-    before = theirs & (day < since) & (day >= first)
-    later_on = theirs & (day > since) & (day <= last)
-    passes = (rows["result"] == "pass").to_numpy()
+    theirs &= rows["spf_domain"].isin(mine)
+    day, since = rows["day"], breakage.since
+    before = theirs & (day < since) & (day >= since - 14 * DAY)
+    later_on = theirs & (day > since) & (day <= breakage.last)
+    passes = rows["result"] == "pass"
     was, now = (
         share(counts.total(rows, when & passes), counts.total(rows, when))
         for when in (before, later_on)
@@ -383,12 +384,11 @@ def _instead(domain: DomainFacts, breakage: _Breakage, senders: list[str]) -> st
     rows = domain.signatures
     rows = rows[rows["sender"].isin(senders) & rows["passed"]]
     rows = rows[(rows["dkim_domain"] == breakage.d) & (rows["selector"] != breakage.s)]
-    last = rows.groupby("selector", observed=True)["day"].max()
-    near = last[(last - breakage.since).abs() <= 2 * DAY]
-    if near.empty:
-        return ""
-    text = _("Until then its mail was signed with the selector {old}, which verified.")
-    return text.format(old=safe(near.index[0]))
+    for selector, part in counts.groups(rows, "selector"):
+        if abs(part["day"].max() - breakage.since) <= 2 * DAY:
+            text = _("Until then its mail was signed with the selector {old}, which verified.")
+            return text.format(old=safe(selector))
+    return ""
 
 
 def _action(cause: str, used_by: list[str], words: dict[str, str]) -> str:
@@ -479,11 +479,12 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     rows = domain.signatures
     rows = rows[rows["aligned"] & rows["ours"] & (rows["messages"] > 0)]
     rows = rows[(rows["dkim_domain"] == d) & (rows["selector"] == s)]
-    if rows.empty or _given_up(domain, rows, context):
+    if not len(rows) or _given_up(domain, rows, context):
         return _("No action needed: no mail carries this signature any more.")
     limit = float(finding.evidence.get("share_before", 0)) + context.thresholds.dkim_points
     seen = [day for day in domain.complete if day < context.today]
-    days = sorted(set(rows["day"]).intersection(seen))[-context.thresholds.recent_days :]
+    days = [day for day in rows["day"].unique() if day in seen]
+    days = days[-context.thresholds.recent_days :]
     last = rows[rows["day"].isin(days)]
     failed = share(counts.total(last[~last["passed"] & ~last["covered"]]), counts.total(last))
     if len(days) < context.thresholds.recent_days or failed >= limit:

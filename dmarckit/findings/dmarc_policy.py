@@ -11,6 +11,7 @@ import pandas as pd
 
 from dmarckit.checks import DMARC_VALUES, tag_list
 from dmarckit.core import SettingsError, normalize_domain, one_line
+from dmarckit.findings.rows import Rows, plain_time
 from dmarckit.reports import Policy
 
 POLICY_TAGS: Mapping[str, str] = {
@@ -156,20 +157,20 @@ def _most(values: Iterable[Any]) -> str | None:
     return known.most_common(1)[0][0] if known else None
 
 
-def changed_tags(quotes: pd.DataFrame, day: pd.Timestamp) -> list[str]:
+def changed_tags(quotes: Rows, day: pd.Timestamp) -> list[str]:
     """Return ``p=reject (before: none)`` for each tag that most quote differently since `day`.
 
     A change on the day before or after counts too. `quotes` has rows as from `with_changes`.
     """
     columns = ["testing", "p", "sp", "adkim", "aspf"]
     week, near = pd.Timedelta(days=7), pd.Timedelta(days=1)
-    times = [day - week, day - near, day + near, day + week]
-    places = [int(quotes["begin"].searchsorted(time)) for time in times]
+    times = [plain_time(time) for time in (day - week, day - near, day + near, day + week)]
+    places = quotes["begin"].values.searchsorted(times).tolist()
     old, new = slice(*places[:2]), slice(*places[2:])
     if places[0] == places[1] or places[2] == places[3]:
         return []
     pairs = {
-        POLICY_TAGS[column]: tuple(_most(quotes[column].array[when]) for when in (old, new))
+        POLICY_TAGS[column]: tuple(_most(quotes[column][when]) for when in (old, new))
         for column in columns
     }
     return [f"{tag}={now} (before: {was})" for tag, (was, now) in pairs.items() if was != now]

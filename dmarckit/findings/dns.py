@@ -22,6 +22,7 @@ from dmarckit.findings.context import Context, failing_ours, reporter_tests
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS, fill_policy_defaults
 from dmarckit.findings.model import SEVERITIES, Family, Finding, Kind, Record, Severity, safe
 from dmarckit.findings.policy import PARKED, costs_wanted_mail
+from dmarckit.findings.rows import Rows
 
 _Row = Mapping[Any, Any]  # of a frame
 _UNDOING = ("several", "syntax", "p_value", "no_p", "lookups", "void_lookups", "include_missing",
@@ -48,7 +49,7 @@ _SEVERITY: Mapping[tuple[str, str], Severity] = {
 
 def passing_messages(messages: pd.DataFrame, context: Context) -> dict[str, int]:
     """Return domain → messages of the window that pass DMARC; `messages` as in `Facts`."""
-    passing = context.window(messages[messages["da"] | messages["sa"]])
+    passing = messages[(messages["da"] | messages["sa"]) & (messages["day"] >= context.start)]
     sums = passing.groupby("domain", observed=True)["messages"].sum()
     return {str(name): round(float(n)) for name, n in sums.items()}
 
@@ -165,7 +166,7 @@ def _changed(row: _Row, messages: pd.DataFrame, context: Context) -> Finding:
             "DNS admin: if this was not intended, restore {before} and find out who can change DNS."
         ).format(before=_shown(before))
         rows = messages[messages["domain"] == domain]
-        if record == "dmarc" and costs_wanted_mail(rows, context, _policy_of(before)):
+        if record == "dmarc" and costs_wanted_mail(Rows.of(rows), context, _policy_of(before)):
             action = _(
                 "DNS admin: if this was not intended, find out who can change DNS. Fix your "
                 "senders that fail before you restore the old record: it would block their mail."
@@ -400,7 +401,7 @@ def _record_name(subject: str) -> str:
 
 def find_dns(facts: Facts, outside: Outside, context: Context) -> list[Finding]:
     """Find what DNS shows about the domains that were checked."""
-    recent = context.last(facts.messages, context.thresholds.ready_days)
+    recent = context.last(Rows.of(facts.messages), context.thresholds.ready_days)
     unsettled = set(failing_ours(recent)["domain"].unique())
     return [
         *dns_record(outside.dns, passing_messages(facts.messages, context), context, unsettled),

@@ -12,9 +12,10 @@ from dmarckit.core import _, later, n_messages, n_reports, ngettext, short_day
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import model, queries
 from dmarckit.findings.context import Context, reporter_tests
-from dmarckit.findings.counts import SHOWN, total
+from dmarckit.findings.counts import SHOWN, groups, total
 from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, reporter_name, safe
 from dmarckit.findings.reporters import reporter_families
+from dmarckit.findings.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ def reporter_odd(facts: Facts, context: Context) -> list[Finding]:
     odd = reports[(reports["oddity"] != "") & (reports["end"] > context.start)]
     for name, rows in odd.groupby("reporter"):
         found.setdefault(str(name), []).extend(_of_reports(facts, str(name), rows, context))
-    for name, rows in context.window(facts.contradictions).groupby("reporter", observed=True):
-        found.setdefault(str(name), []).extend(_contradictions(facts, str(name), rows, context))
+    for name, said in groups(context.window(Rows.of(facts.contradictions)), "reporter"):
+        found.setdefault(name, []).extend(_contradictions(facts, name, said, context))
     for name, oddity in _new_domains(facts, context):
         found.setdefault(name, []).append(oddity)
     return [_finding(name, oddities) for name, oddities in found.items() if oddities]
@@ -123,16 +124,14 @@ def _of_reports(facts: Facts, name: str, rows: pd.DataFrame, context: Context) -
         yield _Oddity(str(domain), text, action, n, query, *days)
 
 
-def _contradictions(
-    facts: Facts, name: str, rows: pd.DataFrame, context: Context
-) -> Iterator[_Oddity]:
+def _contradictions(facts: Facts, name: str, rows: Rows, context: Context) -> Iterator[_Oddity]:
     """Yield the domains of which the reporter calls messages failed that it says pass."""
-    for domain, part in rows.groupby("domain", observed=True):
+    for domain, part in groups(rows, "domain"):
         n = total(part)
         if n < context.thresholds.unhonoured_messages:
             continue
-        signed, others = total(part[part["dkim"]]), total(part[~part["dkim"]])
-        authors = join_names(sorted(str(author) for author in part["header_from"].unique()))
+        signed, others = total(part, part["dkim"]), total(part, ~part["dkim"])
+        authors = join_names(sorted(part["header_from"].unique()))
         text = _(
             "{reporter} contradicts itself: it says that {messages} of {domain} fail DMARC, and "
             "beside it that a DKIM signature passes for just their From domain ({authors})."
@@ -149,18 +148,18 @@ def _contradictions(
             )
         test = reporter_tests(facts.reports, [name])[name]
         such = test, queries.FAILS, queries.passes_exactly()
-        days = part.loc[part["messages"] > 0, "day"]
+        days = part["day"][part["messages"] > 0]
         parts = {"reporter": reporter_name(name), "domain": safe(domain), "authors": authors}
         action = _(
             "Nothing is wrong with your mail or DNS as far as this reporter shows; mail admin: "
             "if it goes on, ask {reporter} (contact in its reports) why it fails them."
         )
         yield _Oddity(
-            domain=str(domain),
+            domain=domain,
             summary=text.format(messages=n_messages(n), **parts),
             action=action.format(reporter=reporter_name(name)),
             number=n,
-            query=queries.messages(str(domain), context.window_days, context.now, *such),
+            query=queries.messages(domain, context.window_days, context.now, *such),
             first=days.min().date(),
             last=days.max().date(),
             messages=n,

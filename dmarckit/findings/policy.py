@@ -15,6 +15,7 @@ from dmarckit.findings.counts import total
 from dmarckit.findings.dmarc_policy import LEVELS, POLICY_TAGS
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, reporter_name, safe
 from dmarckit.findings.records import Changes, in_dns, propose_dmarc, tags_in_dns
+from dmarckit.findings.rows import Rows, plain_time
 from dmarckit.reports import Policy
 
 _ALIGNMENT = ("adkim", "aspf")
@@ -37,8 +38,10 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     quoted = domain.quotes
     both = quoted[quoted["changed"]]
-    if both.empty:
+    if not len(both):
         return []
+    tags = [*POLICY_TAGS, *(f"{tag}_old" for tag in POLICY_TAGS)]
+    both = both.frame("begin", "who", *tags)
     found = []
     for column in POLICY_TAGS:
         differs = both[column] != both[f"{column}_old"]
@@ -53,7 +56,7 @@ def policy_changed(domain: DomainFacts, context: Context) -> list[Finding]:
             continue
         seen = changed[changed[column] == changed[column].mode().iloc[0]]
         since = seen["begin"].min()
-        early, who = (quoted["begin"] < since).to_numpy(), quoted["who"].to_numpy()
+        early, who = quoted["begin"] < since, quoted["who"]
         able = np.intersect1d(who[early], who[~early])
         if len(seen) >= min(2, len(able)):
             found += _changed(domain, context, column, seen, quoted)
@@ -71,13 +74,13 @@ def _weaker(row: pd.Series[str], column: str) -> bool:
 
 
 def _changed(
-    domain: DomainFacts, context: Context, column: str, seen: pd.DataFrame, quoted: pd.DataFrame
+    domain: DomainFacts, context: Context, column: str, seen: pd.DataFrame, quoted: Rows
 ) -> list[Finding]:
     tag, last = POLICY_TAGS[column], seen.iloc[-1]
     old, new = str(last[f"{column}_old"]), str(last[column])
     weaker = _weaker(last, column)
     since: pd.Timestamp = seen["begin"].min().floor("D")
-    affected = domain.messages.iloc[:0] if weaker else _affected(domain, context, column, since)
+    affected = domain.messages[:0] if weaker else _affected(domain, context, column, since)
     # of a sender that nobody has decided about it is not known whether the change does what it
     # should: it is asked about, and the policy is not blamed
     undecided = affected["class"] == "unidentified"
@@ -86,13 +89,13 @@ def _changed(
     lost = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
     if since < context.start and not lost:
         return []
-    recent = quoted[(quoted["begin"] >= context.start) & quoted["who"].isin(seen["who"])]
+    recent = quoted[(quoted["begin"] >= context.start) & np.isin(quoted["who"], seen["who"])]
     recent = recent[recent[column] == last[column]]
-    if recent.empty:
+    if not len(recent):
         return []
     severity: Severity = "critical" if lost else "warning" if weaker or len(hurt) else "info"
-    names = sorted(recent["reporter"].unique())
-    who = reporter_tests(domain.reports, names)
+    names = sorted(set(recent["reporter"]))
+    who = reporter_tests(domain.reports.frame(*c.SPELT), names)
     action = _("DNS admin: confirm the change was intended. If it was, no action is needed.")
     if undecided.any():
         action = _(
@@ -158,9 +161,7 @@ def _changed(
     ]
 
 
-def _affected(
-    domain: DomainFacts, context: Context, column: str, since: pd.Timestamp
-) -> pd.DataFrame:
+def _affected(domain: DomainFacts, context: Context, column: str, since: pd.Timestamp) -> Rows:
     """Return messages since a change, of senders of ours of which more fails, or is lost, than did.
 
     Alignment makes mail fail; the other tags decide what becomes of mail that fails.
@@ -171,23 +172,22 @@ def _affected(
     if column not in _ALIGNMENT:
         bad = bad & rows["blocked"]
     after = rows["day"] >= since
-    if not (bad & after).any():
-        return rows.iloc[:0]
-    parts = {
-        "n": rows["messages"].where(after, 0),
-        "bad": rows["messages"].where(after & bad, 0),
-        "n_before": rows["messages"].where(~after, 0),
-        "bad_before": rows["messages"].where(~after & bad, 0),
-    }
-    sums = rows.assign(**parts).groupby("sender", observed=True)[list(parts)].sum()
-    sums = sums[(sums["bad"] >= limits.lost_messages) & (sums["n_before"] > 0)]
-    rise = sums["bad"] / sums["n"] - sums["bad_before"] / sums["n_before"]
-    worse = sums.index[rise >= limits.dkim_points]
-    return rows[bad & after & rows["sender"].isin(worse)]
+    n, n_bad, before, bad_before = (
+        counts.sums(rows[some], "sender") for some in (after, after & bad, ~after, ~after & bad)
+    )
+    worse = [
+        sender
+        for sender, wrong in n_bad.items()
+        if wrong >= limits.lost_messages
+        and before.get(sender, 0) > 0
+        and wrong / n[sender] - bad_before.get(sender, 0) / before[sender] >= limits.dkim_points
+    ]
+    affected: Rows = rows[bad & after & rows["sender"].isin(worse)]
+    return affected
 
 
-def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
-    if hurt.empty:
+def _hurt_words(column: str, hurt: Rows) -> str:
+    if not len(hurt):
         return ""
     text = (
         _("Since then {messages} of {names} fail, which passed before: {what}.")
@@ -203,9 +203,9 @@ def _hurt_words(column: str, hurt: pd.DataFrame) -> str:
     )
 
 
-def _why_back(domain: DomainFacts, column: str, hurt: pd.DataFrame) -> str:
+def _why_back(domain: DomainFacts, column: str, hurt: Rows) -> str:
     names = model.join_names(list(counts.top_counts(hurt, "sender")))
-    if hurt.empty:
+    if not len(hurt):
         return _(
             "DNS admin: the policy became weaker. If that was not intended, put the old value "
             "back, and find out who can change DNS."
@@ -237,12 +237,11 @@ def policy_not_honoured(domain: DomainFacts, context: Context) -> list[Finding]:
     failing = failing[failing["fails"]]
     least = context.thresholds.unhonoured_messages
     found = []
-    by_reporter = context.window(domain.unhonoured).groupby("reporter", observed=True)
-    for name, rows in by_reporter:
+    for reporter, rows in counts.groups(context.window(domain.unhonoured), "reporter"):
         if total(rows) < least:
             continue
-        reporter, n_failing = str(name), total(failing[failing["reporter"] == name])
-        is_reporter = reporter_tests(domain.reports, [reporter])[reporter]
+        n_failing = total(failing, failing["reporter"] == reporter)
+        is_reporter = reporter_tests(domain.reports.frame(*c.SPELT), [reporter])[reporter]
         summary = _(
             "{reporter} delivered {messages} that failed DMARC for {domain} {when}, despite "
             "p=reject and without an override reason ({failing} failures there in total)."
@@ -298,7 +297,7 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.history(context.today, limits.history_days) or domain.policy.p is None:
         return []
     rows = context.last(domain.messages, limits.ready_days)
-    if c.count_reporters(rows) < limits.ready_reporters:
+    if counts.count_reporters(rows) < limits.ready_reporters:
         return []
     seen = domain.messages
     if not (len(domain.inventory) or (~seen["fails"] | seen["ours"]).any()):
@@ -313,24 +312,29 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     mine = _without_strangers(rows)
     upper = model.wilson_upper(total(c.failing_ours(mine)), total(mine), limits.confidence_z)
-    own = rows[rows["ours"] & ~counts.among(rows["class"], c.RELAYED)]
+    own = rows[rows["ours"] & ~rows["class"].isin(c.RELAYED)]
     signed = model.share(total(own, own["da"]), total(own))
     if upper > _limit(step, limits) or (step.p == "reject" and signed < limits.ready_signed):
         return []
-    # each sender by the last week in which it sent
-    last = own.groupby("sender", observed=True)["day"].transform("max")
-    week = own[own["day"] > last - 7 * c.DAY]
-    gone = week["messages"].where(week["disposition"].isin(c.BLOCKED), 0)
-    sums = week.assign(gone=gone).groupby("sender", observed=True)[["messages", "gone"]].sum()
-    much = sums["gone"] >= limits.lost_share * sums["messages"]
-    if (much & (sums["gone"] >= limits.lost_messages)).any():
+    if own["disposition"].isin(c.BLOCKED).any() and any(
+        _loses_much(sent, limits) for _sender, sent in counts.groups(own, "sender")
+    ):
         return []
     return [_ready(domain, context, step, rows, mine, upper)]
 
 
-def _without_strangers(rows: pd.DataFrame) -> pd.DataFrame:
-    passes, relayed = rows["da"] | rows["sa"], counts.among(rows["class"], c.RELAYED)
-    return rows[passes | rows["ours"] | relayed]
+def _loses_much(sent: Rows, limits: Thresholds) -> bool:
+    """Return True if a sender loses much of its mail in the last week in which it sent."""
+    week = sent[sent["day"] > sent["day"].max() - 7 * c.DAY]
+    gone = week["messages"][week["disposition"].isin(c.BLOCKED)].sum()
+    least = max(limits.lost_messages, limits.lost_share * week["messages"].sum())
+    return bool(gone >= least)
+
+
+def _without_strangers(rows: Rows) -> Rows:
+    passes, relayed = rows["da"] | rows["sa"], rows["class"].isin(c.RELAYED)
+    found: Rows = rows[passes | rows["ours"] | relayed]
+    return found
 
 
 def _limit(step: Policy, limits: Thresholds) -> float:
@@ -348,11 +352,11 @@ def _long_enough(domain: DomainFacts, context: Context, policy: Policy) -> bool:
         return False
     since = context.today - context.thresholds.history_days * c.DAY
     quoted = domain.quotes
-    quoted = quoted.iloc[quoted["begin"].searchsorted(since) :]
+    quoted = quoted[int(quoted["begin"].values.searchsorted(plain_time(since))) :]
     other = quoted["p"] != policy.p
     if policy.testing != "y":
         other |= quoted["testing"] == "y"
-    _days, days = np.unique(quoted["begin"].to_numpy("datetime64[D]"), return_inverse=True)
+    _days, days = np.unique(quoted["begin"].values.astype("datetime64[D]"), return_inverse=True)
     return not bool((np.bincount(days, other) > 0.5 * np.bincount(days)).any())
 
 
@@ -360,8 +364,8 @@ def _ready(
     domain: DomainFacts,
     context: Context,
     step: Policy,
-    rows: pd.DataFrame,
-    mine: pd.DataFrame,
+    rows: Rows,
+    mine: Rows,
     upper: float,
 ) -> Finding:
     limits, limit = context.thresholds, _limit(step, context.thresholds)
@@ -406,7 +410,7 @@ def _step(
     domain: DomainFacts,
     context: Context,
     tags: str,
-    rows: pd.DataFrame,
+    rows: Rows,
     change: Changes,
     summary: str,
     note: str,
@@ -414,11 +418,12 @@ def _step(
     limits, failing = context.thresholds, c.failing_ours(rows)
     senders = sorted(failing["sender"].unique())
     now_fails = rows[rows["fails"]]
-    relayed = now_fails[now_fails["class"].isin(c.RELAYED)]
+    is_relayed = now_fails["class"].isin(c.RELAYED)
+    relayed = now_fails[is_relayed]
     hit = {"legitimate": total(failing), "relayed": total(relayed)}
     hit["strangers"] = total(now_fails) - sum(hit.values())
 
-    def named(rows: pd.DataFrame) -> str:
+    def named(rows: Rows) -> str:
         names = c.names_with_counts(rows, "sender")
         return _("{n} ({names})").format(n=count(total(rows)), names=names) if names else count(0)
 
@@ -432,7 +437,7 @@ def _step(
         relayed=named(relayed),
         legitimate=named(failing),
     )
-    often = _steady_strangers(domain, now_fails.drop(failing.index.union(relayed.index)))
+    often = _steady_strangers(domain, now_fails[~is_relayed & ~now_fails["ours"]])
     warned = _(
         "Some of it comes from senders that authenticate as themselves time and again, which "
         "forgers rarely do: {names}. Make sure first that none is yours."
@@ -450,7 +455,7 @@ def _step(
         "good",
         rows,
         summary=summary,
-        action=model.join_sentences(text, note, hits, "" if often.empty else warned, back),
+        action=model.join_sentences(text, note, hits, warned if len(often) else "", back),
         query=c.domain_query(domain, days, context),
         thresholds={"days": limits.ready_days, "reporters": limits.ready_reporters},
         evidence={
@@ -470,18 +475,19 @@ def _quoted(policy: Policy, tag: str) -> bool:
     return policy.testing == "y" if tag == "t" else policy.sp is not None
 
 
-def _steady_strangers(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
+def _steady_strangers(domain: DomainFacts, rows: Rows) -> Rows:
     """Return the messages of those who authenticate as themselves on days of several weeks.
 
     Of whom was decided that they are not ours nobody has to make sure again.
     """
     rows = rows[rows["sender"].isin(domain.proving - set(domain.denied["sender"]))]
-    days = rows.groupby("sender", observed=True)["day"]
-    steady = (days.nunique() >= _TIMES) & (days.max() - days.min() >= _AGAIN)
-    return rows[rows["sender"].isin(steady.index[steady])]
+    days = {sender: part["day"] for sender, part in counts.groups(rows, "sender")}
+    steady = [s for s, d in days.items() if d.nunique() >= _TIMES and d.max() - d.min() >= _AGAIN]
+    found: Rows = rows[rows["sender"].isin(steady)]
+    return found
 
 
-def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[Finding]:
+def _parked(domain: DomainFacts, context: Context, rows: Rows) -> list[Finding]:
     policy = domain.policy
     sp = dmarc_policy.subdomain_policy(policy)
     np = policy.np or sp
@@ -503,7 +509,7 @@ def _parked(domain: DomainFacts, context: Context, rows: pd.DataFrame) -> list[F
     return [_step(domain, context, PARKED, rows, change, summary, note)]
 
 
-def costs_wanted_mail(messages: pd.DataFrame, context: Context, level: str) -> bool:
+def costs_wanted_mail(messages: Rows, context: Context, level: str) -> bool:
     """Return True if more wanted mail of a domain fails than this policy may block."""
     if level not in c.BLOCKED:
         return False

@@ -17,6 +17,7 @@ from dmarckit.findings import model, queries
 from dmarckit.findings.context import DAY, Context, reporter_tests
 from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import Family, Finding, Kind, median, reporter_name, safe
+from dmarckit.findings.rows import Rows
 
 _LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
 
@@ -277,9 +278,9 @@ def _silent(facts: Facts, context: Context, silent: Sequence[Rhythm]) -> Finding
     domains = sorted(r.domain for r in silent)
     last = max(r.last_end for r in silent)
     reports = sum(r.reports for r in silent)
-    month = context.last(facts.messages, context.thresholds.ready_days)
-    month = month[month["domain"].isin(domains)]
-    of_it = month.loc[month["reporter"].isin(silent[0].family), "messages"]
+    month = Rows.of(facts.messages[facts.messages["domain"].isin(domains)])
+    month = context.last(month, context.thresholds.ready_days)
+    of_it = month["messages"][month["reporter"].isin(silent[0].family)]
     part = model.share(of_it.sum(), month["messages"].sum())
     domain = domains[0] if len(domains) == 1 else ""
     pairs = [(r.domain, r.reporter) for r in silent]

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from typing import Any, NamedTuple
 
-import pandas as pd
-
 from dmarckit import checks
 from dmarckit.core import _, count, later, n_messages, one_line
 from dmarckit.facts import Facts, organisation
 from dmarckit.findings import context as c, model, queries
 from dmarckit.findings.context import Context, DomainFacts, how_calmed
-from dmarckit.findings.counts import day_span, top_counts, total
+from dmarckit.findings.counts import day_span, groups, top_counts, total
 from dmarckit.findings.model import Family, Finding, Kind, Severity, join_names, on_days, safe
+from dmarckit.findings.rows import Rows
 
 
 def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -26,18 +25,17 @@ def gmail_requirement(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.has("requirements"):
         return []
     window = context.window(domain.requirements)
-    return [
-        _finding(domain, context, str(c), rows) for c, rows in window.groupby("code", observed=True)
-    ]
+    return [_finding(domain, context, code, rows) for code, rows in groups(window, "code")]
 
 
-def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFrame) -> Finding:
+def _finding(domain: DomainFacts, context: Context, code: str, rows: Rows) -> Finding:
     known = domain.messages[~domain.messages["sender_kind"].isin(["unknown", "hosting"])]
-    service = rows["sender"].isin(set(known["sender"].unique()))
+    service = rows["sender"].isin(known["sender"].unique())
     inventory = rows["sender"].isin(domain.senders)
     ours = rows[inventory | service]
     least = context.thresholds.requirement_messages
-    refused = total(rows[inventory & rows["smtp"].str.startswith("5")])
+    permanent = rows["smtp"].isin([smtp for smtp in rows["smtp"].unique() if smtp.startswith("5")])
+    refused = total(rows, inventory & permanent)
     severity: Severity = "info"
     if total(ours) >= least:
         severity = "critical" if refused >= least else "warning"
@@ -94,10 +92,10 @@ def _finding(domain: DomainFacts, context: Context, code: str, rows: pd.DataFram
     )
 
 
-def _by_sender(rows: pd.DataFrame) -> list[str]:
+def _by_sender(rows: Rows) -> list[str]:
     found = []
     for name in top_counts(rows, "sender", 3):
-        part = rows[rows["sender"].astype(str) == name]
+        part = rows[rows["sender"] == name]
         authors, places = (top_counts(part, c) for c in ("header_from", "source_ip"))
         if any(authors) and any(places):
             found.append(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import date
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import _, later, n_messages, short_day
@@ -14,10 +15,12 @@ from dmarckit.findings.context import DAY, Context, DomainFacts
 from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.dkim import dkim_records
 from dmarckit.findings.model import Family, Finding, Kind, join_names, join_sentences, median, safe
+from dmarckit.findings.rows import Rows, Times
 from dmarckit.findings.wanted import class_ended, decision
 
 _HEIR = 0.25  # of the usual messages: a quiet weekend after the change must be enough
 _SATURDAY = 5
+_ONE_DAY = np.timedelta64(DAY)
 
 
 def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -39,8 +42,8 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     sure = drop_vague_days(rows, domain.reports, recent[0])
     seen_by = {}
     if sure is rows:
-        sending = counts.names(rows, "sender", rows["day"] >= recent[-1])
-        rows = rows[~counts.among(rows["sender"], sending)]
+        sending = rows["sender"][rows["day"] >= recent[-1]].unique()
+        rows = rows[~rows["sender"].isin(sending)]
     else:
         seen_by = {sender: part["day"] for sender, part in counts.groups(sure, "sender")}
     found = []
@@ -53,22 +56,22 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
         last = seen.max()
         if last >= recent[-1]:
             continue
-        seen = seen[seen > last - limits.baseline_days * DAY].drop_duplicates()
-        at_work = (seen.dt.day_of_week >= _SATURDAY).sum() <= 1
+        seen = seen[seen > last - limits.baseline_days * DAY].unique()
+        at_work = (seen.day_of_week >= _SATURDAY).sum() <= 1
         quiet = [d for d in domain.complete if last < d < context.today]
         if at_work:
             quiet = [d for d in quiet if d.day_of_week < _SATURDAY]
         often = len(seen) >= limits.stopped_days or (
-            at_work and (seen.dt.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
+            at_work and (seen.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
         )
         if not often or len(quiet) < limits.recent_days:
             continue
         part = part[part["day"] > last - limits.baseline_days * DAY]
         # reporters that saw most of the messages have reported the quiet days
         first, end = quiet[-limits.recent_days], quiet[-1]
-        watching = set(domain.reports.loc[domain.reports["end"] > end, "reporter"])
-        watching -= set(part.loc[part["day"] >= first, "reporter"])
-        watched = part.loc[part["reporter"].isin(watching), "messages"].sum()
+        watching = set(domain.reports["reporter"][domain.reports["end"] > end])
+        watching -= set(part["reporter"][part["day"] >= first].unique())
+        watched = part["messages"][part["reporter"].isin(watching)].sum()
         if watched >= 0.8 * part["messages"].sum() and not _under_another_name(
             domain, context, sender, part, last
         ):
@@ -76,45 +79,47 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     return found
 
 
-def _growth(context: Context, rows: pd.DataFrame, last: pd.Timestamp) -> pd.Series[float]:
+def _growth(context: Context, rows: Rows, last: pd.Timestamp) -> dict[str, float]:
     """Return sender → messages a day since the day `last`, less those of the weeks before."""
     days = context.thresholds.baseline_days
-    after = rows[rows["day"] > last].groupby("sender", observed=True)["messages"].sum()
+    after = counts.sums(rows[rows["day"] > last], "sender")
     before = rows[(rows["day"] <= last) & (rows["day"] > last - days * DAY)]
-    usual = before.groupby("sender", observed=True)["messages"].sum() / days
-    return (after / max((context.today - last).days, 1)).sub(usual, fill_value=0)
+    usual = counts.sums(before, "sender")
+    since = max((context.today - last).days, 1)
+    names = sorted(after.keys() | usual.keys())
+    return {name: after.get(name, 0) / since - usual.get(name, 0) / days for name in names}
 
 
 def _under_another_name(
-    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, last: pd.Timestamp
+    domain: DomainFacts, context: Context, sender: str, rows: Rows, last: pd.Timestamp
 ) -> bool:
     """Return True if another name (SPF broke, say) now sends as much more from its addresses.
 
     A service that has always shared the addresses does not grow when this one stops.
     """
     shared = domain.sources[domain.sources["source_ip"].isin(c.addresses(domain, [sender]))]
-    heirs = shared.loc[(shared["sender"] != sender) & (shared["last_day"] > last), "sender"]
-    theirs = domain.messages[domain.messages["sender"].isin(set(heirs))]
+    heirs = shared["sender"][(shared["sender"] != sender) & (shared["last_day"] > last)]
+    theirs = domain.messages[domain.messages["sender"].isin(heirs.unique())]
     usual = rows["messages"].sum() / context.thresholds.baseline_days
-    return bool(_growth(context, theirs, last).sum() >= _HEIR * usual)
+    return bool(sum(_growth(context, theirs, last).values()) >= _HEIR * usual)
 
 
 def _stopped(
     domain: DomainFacts,
     context: Context,
     sender: str,
-    rows: pd.DataFrame,
-    seen: pd.Series[pd.Timestamp],
+    rows: Rows,
+    seen: Times,
     quiet: list[pd.Timestamp],
 ) -> Finding:
     limits, last = context.thresholds, seen.max()
     before = rows[rows["day"] <= last]
-    median_a_day = median(before.groupby("day", observed=True)["messages"].sum().tolist())
+    median_a_day = median([*counts.sums(before, "day").values()])
     usual = before["messages"].sum() / limits.baseline_days
     grown = _growth(context, domain.messages[domain.messages["sender"] != sender], last)
-    grown = grown[(grown >= 0.5 * usual) & (grown <= 2 * usual)].sort_values(ascending=False)
-    heirs = [safe(name) for name in grown.index[:1]]
-    owned = domain.inventory.loc[domain.inventory["sender"] == sender, "owns"]
+    grown = {name: n for name, n in grown.items() if 0.5 * usual <= n <= 2 * usual}
+    heirs = [safe(counts.largest(grown))] if grown else []
+    owned = domain.inventory["owns"][domain.inventory["sender"] == sender]
     selectors = join_names(sorted(f"{s}._domainkey.{d}" for pairs in owned for d, s in pairs))
     first = last - (limits.baseline_days - 1) * DAY
     words = c.sentence_parts(domain, rows, sender)
@@ -164,9 +169,7 @@ def _stopped(
     return replace(finding, first_day=seen.min().date(), last_day=last.date())
 
 
-def drop_vague_days(
-    messages: pd.DataFrame, reports: pd.DataFrame, since: pd.Timestamp
-) -> pd.DataFrame:
+def drop_vague_days(messages: Rows, reports: Rows, since: pd.Timestamp) -> Rows:
     """Drop the rows of `messages` (columns `reporter`, `day`) whose mail may be of another day.
 
     A report of more than 24 hours is spread over its days, but does not say on which of them
@@ -175,24 +178,27 @@ def drop_vague_days(
     reports `messages` itself is returned.
     """
     length = reports["end"] - reports["begin"]
-    is_long = (length > DAY).to_numpy() & (reports["begin"] < since).to_numpy()
+    is_long = (length > _ONE_DAY) & (reports["begin"] < since)
     if not is_long.any():
         return messages
-    long = reports[is_long]
-    theirs = messages[messages["reporter"].isin(set(long["reporter"]))]
-    if theirs.empty:
+    long, short = reports[is_long], reports[length <= _ONE_DAY]
+    theirs = messages["reporter"].isin(set(long["reporter"]))
+    if not theirs.any():
         return messages
-    short = reports[length <= DAY]
-    middle = (short["begin"] + length[short.index] / 2).dt.floor("D")
-    first, after = theirs["day"].min(), theirs["day"].max() + DAY
+    middle = short["begin"].values + (short["end"] - short["begin"]) // 2
+    days = messages["day"][theirs]
+    first, after = days.min(), days.max() + DAY
     spread = {
         (reporter, day)
         for reporter, begin, end in zip(long["reporter"], long["begin"], long["end"], strict=True)
         for day in pd.date_range(max(begin, first).floor("D"), min(end, after), inclusive="left")
     }
-    vague = spread.difference(zip(short["reporter"], middle, strict=True))
-    doubtful = [pair in vague for pair in zip(theirs["reporter"], theirs["day"], strict=True)]
-    return messages.drop(theirs.index[doubtful])
+    known = Times(middle.astype("datetime64[D]").astype("datetime64[us]"))
+    vague = spread.difference(zip(short["reporter"], known, strict=True))
+    doubtful = np.zeros(len(messages), bool)
+    pairs = zip(messages["reporter"][theirs], days, strict=True)
+    doubtful[theirs] = [pair in vague for pair in pairs]
+    return messages[~doubtful]
 
 
 def unaligned_sender(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -230,7 +236,7 @@ class _Proof:
     """d= and selectors of aligned signatures of most of it, which do not verify"""
 
 
-def _proof(domain: DomainFacts, context: Context, sender: str, failing: pd.DataFrame) -> _Proof:
+def _proof(domain: DomainFacts, context: Context, sender: str, failing: Rows) -> _Proof:
     n, own = counts.total(failing), organisation(domain.name)
     spf, dkim, rows = (
         context.window(domain.of(name, sender)) for name in ("spf", "signatures", "alignments")
@@ -244,23 +250,22 @@ def _proof(domain: DomainFacts, context: Context, sender: str, failing: pd.DataF
     strict = tuple(tag for tag in by if by[tag] and (quotes[tag] == "s").any())
     relaxed_since = bool(strict) and all(getattr(domain.policy, tag) != "s" for tag in strict)
     dead = dkim[dkim["aligned"] & ~dkim["passed"] & ~dkim["covered"]]
-    sums = counts.sums(dead, "dkim_domain")
-    signs = [str(d) for d in sums.index[sums >= 0.5 * n]]
+    signs = [d for d, signed in counts.sums(dead, "dkim_domain").items() if signed >= 0.5 * n]
     selectors = counts.top_counts(dead[dead["dkim_domain"].isin(signs[:1])], "selector")
     if not strict:  # the spf of what passes is not meant
-        names = spf["spf_domain"].map(str)
-        same = names.isin([str(author) for author in failing["header_from"].unique()])
+        names = failing["header_from"].unique()
         if not any(by.values()):
-            same = names.map(organisation) == own
-        spf = spf[~same.astype(bool)]
+            names = [name for name in spf["spf_domain"].unique() if organisation(name) == own]
+        spf = spf[~spf["spf_domain"].isin(names)]
     # what all receivers find is no contradiction of one
-    few = 2 * c.count_reporters(failing) <= c.count_reporters(context.window(domain.messages))
+    reporters, window = counts.count_reporters(failing), context.window(domain.messages)
+    few = 2 * reporters <= counts.count_reporters(window)
     return _Proof(
         counts.top_counts(spf, "spf_domain"),
         counts.top_counts(dkim[dkim["passed"] & (~dkim["aligned"] | bool(strict))], "dkim_domain"),
         strict,
         relaxed_since,
-        any(by.values()) and not strict and (few or c.count_reporters(failing) == 1),
+        any(by.values()) and not strict and (few or reporters == 1),
         (signs[0], tuple(selectors)) if signs else None,
     )
 
@@ -269,8 +274,8 @@ def _unaligned(
     domain: DomainFacts,
     context: Context,
     sender: str,
-    rows: pd.DataFrame,
-    days: pd.Series[pd.Timestamp],
+    rows: Rows,
+    days: Times,
 ) -> Finding:
     limits = context.thresholds
     proof = _proof(domain, context, sender, rows)
@@ -346,11 +351,11 @@ def _unaligned(
     )
 
 
-def _mended(passing: pd.DataFrame, failing: pd.DataFrame) -> bool:
-    return not passing.empty and bool(passing["day"].min() > failing["day"].max())
+def _mended(passing: Rows, failing: Rows) -> bool:
+    return len(passing) > 0 and bool(passing["day"].min() > failing["day"].max())
 
 
-def _passing_words(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) -> str:
+def _passing_words(passing: Rows, failing: Rows, proof: _Proof) -> str:
     if _mended(passing, failing):
         return _("From {day} on all of it passes.").format(day=short_day(passing["day"].min()))
     if not _in_part(passing, failing, proof):
@@ -361,7 +366,7 @@ def _passing_words(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) 
     )
 
 
-def _in_part(passing: pd.DataFrame, failing: pd.DataFrame, proof: _Proof) -> bool:
+def _in_part(passing: Rows, failing: Rows, proof: _Proof) -> bool:
     """Return True if the service is set up for the same From domain, but not for all it sends."""
     other = proof.strict or proof.contradicted or proof.unverified
     return not other and 10 * counts.total(passing) >= counts.total(failing)
@@ -371,8 +376,8 @@ def _unaligned_action(
     domain: DomainFacts,
     sender: str,
     proof: _Proof,
-    rows: pd.DataFrame,
-    passing: pd.DataFrame,
+    rows: Rows,
+    passing: Rows,
     words: dict[str, str],
 ) -> str:
     words |= {
@@ -447,8 +452,8 @@ def _stopped_ended(finding: Finding, domain: DomainFacts, context: Context) -> s
         )
         return text.format(sender=safe(finding.subject))
     sent = domain.of("messages", finding.subject)["day"]
-    again = sent[sent.dt.date > (finding.last_day or date.min)]
-    if again.empty:
+    again = sent[sent > pd.Timestamp(finding.last_day or date(1970, 1, 1))]
+    if not len(again):
         return ""
     text = _("No action needed: {sender} has sent again since {day}.")
     return text.format(sender=safe(finding.subject), day=short_day(again.min()))

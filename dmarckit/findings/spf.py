@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pandas as pd
+import numpy as np
 
 from dmarckit.core import _, count, later, n_messages, ngettext, percent
 from dmarckit.facts import howto, result_meaning
 from dmarckit.findings import context as c, counts, model, queries
-from dmarckit.findings.context import BLOCKED, Context, DomainFacts, count_reporters
-from dmarckit.findings.counts import SHOWN, total
+from dmarckit.findings.context import BLOCKED, Context, DomainFacts
+from dmarckit.findings.counts import SHOWN, count_reporters, total
 from dmarckit.findings.model import Family, Finding, Kind, join_sentences, on_days, safe, share
-
-_NAMES = {"reporter": "str", "sender": "str"}  # categories of two frames do not compare
+from dmarckit.findings.rows import Rows
 
 
 def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
@@ -29,12 +28,12 @@ def spf_errors(domain: DomainFacts, context: Context) -> list[Finding]:
     if not domain.counted("spf_errors") or domain.at_most() < limits.spf_error_messages:
         return []
     window = context.window(domain.spf)
-    if not counts.among(window["result"], c.SPF_ERRORS).any():
+    if not window["result"].isin(c.SPF_ERRORS).any():
         return []
     seen = domain.messages
     senders = domain.senders.union(counts.names(seen, "sender", seen["ours"]))
     names = window["spf_domain"].unique()
-    is_near = window["spf_domain"].isin([n for n in names if related(str(n), domain.name)])
+    is_near = window["spf_domain"].isin([n for n in names if related(n, domain.name)])
     ours = window[(is_near | window["sender"].isin(senders)) & (window["spf_domain"] != "")]
     found = []
     for spf_domain, rows in counts.groups(ours, "spf_domain"):
@@ -55,7 +54,7 @@ def related(name: str, domain: str) -> bool:
 
 
 def _errors(
-    domain: DomainFacts, context: Context, spf_domain: str, rows: pd.DataFrame, errors: pd.DataFrame
+    domain: DomainFacts, context: Context, spf_domain: str, rows: Rows, errors: Rows
 ) -> Finding:
     limits = context.thresholds
     permanent = total(errors[errors["result"] == "permerror"])
@@ -70,14 +69,15 @@ def _errors(
     failing = c.failing_ours(context.window(domain.messages))
     failing = failing[failing["blocked"]]
     met, here = (
-        pd.MultiIndex.from_frame(frame[["day", "reporter", "sender"]].astype(_NAMES))
-        for frame in (errors, failing)
+        list(zip(some["day"].values.tolist(), some["reporter"], some["sender"], strict=True))
+        for some in (errors, failing)
     )
-    lost = failing[here.isin(met)]
+    known = set(met)
+    lost = failing[np.fromiter((one in known for one in here), bool)]
     n_lost = min(total(lost), wrong)
     is_lost = n_lost >= limits.lost_messages and lost["day"].nunique() >= limits.lost_days
 
-    only = model.reporter_name(str(errors["reporter"].iloc[0]))
+    only = model.reporter_name(errors["reporter"][0])
     texts = [
         _(
             "SPF of {domain} could not be evaluated for {messages} of {of} ({share}) {when}: "
@@ -160,10 +160,10 @@ def spf_only(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most("spf_only") < limits.spf_only_share * limits.spf_only_messages:
         return []
     window = context.window(domain.messages)
-    mine = window["in_inventory"].to_numpy()
-    some = counts.names(window, "sender", mine & (window["class"] == "spf_only"))
+    mine = window["in_inventory"]
+    some = window["sender"][mine & (window["class"] == "spf_only")].unique()
     found = []
-    mine = mine & counts.among(window["sender"], some)
+    mine = mine & window["sender"].isin(some)
     for sender, sent in counts.groups(window[mine], "sender"):
         for author, rows in counts.groups(sent, "header_from"):
             alone = rows[rows["class"] == "spf_only"]
@@ -178,8 +178,8 @@ def _only(
     context: Context,
     sender: str,
     author: str,
-    rows: pd.DataFrame,
-    alone: pd.DataFrame,
+    rows: Rows,
+    alone: Rows,
 ) -> Finding:
     limits = context.thresholds
     enforced = domain.policy.p in BLOCKED and domain.policy.testing != "y"
@@ -196,8 +196,7 @@ def _only(
             "{messages} of {of} that {sender} sent as {author} {when} pass DMARC by SPF alone: "
             "when somebody forwards them, they fail, and the policy asks to block them."
         )
-    pairs = failing["dkim_domain"].astype("str") + "/" + failing["selector"].astype("str")
-    keys = c.names_with_counts(failing.assign(signature=pairs), "signature")
+    keys = c.names_with_counts(failing, "signature")
     return c.messages_finding(
         "spf_only",
         domain,

@@ -13,27 +13,28 @@ from dmarckit.findings.counts import top_counts, total
 from dmarckit.findings.dmarc_policy import policy_tags, subdomain_policy
 from dmarckit.findings.model import Family, Finding, Kind, Record, Severity, join_sentences, safe
 from dmarckit.findings.records import propose_dmarc
+from dmarckit.findings.rows import Rows
 
 
-def strange(domain: DomainFacts, rows: pd.DataFrame) -> pd.DataFrame:
+def strange(domain: DomainFacts, rows: Rows) -> Rows:
     """Return the failing messages of strangers, without senders that authenticate as themselves."""
-    rows = rows[counts.among(rows["class"], SPOOFED) & ~rows["ours"]]
+    rows = rows[rows["class"].isin(SPOOFED) & ~rows["ours"]]
     themselves = c.authenticating(domain, set(rows["sender"].unique()))
-    return rows[~counts.among(rows["sender"], themselves)] if themselves else rows
+    return rows[~rows["sender"].isin(themselves)] if themselves else rows
 
 
 def _strangers_predicate(domain: DomainFacts) -> str:
     """Return the SQL predicate for the records of `strange`: those that nothing else explains."""
     rows, signed, spf = domain.messages, domain.signatures, domain.spf
-    fails = rows["fails"].to_numpy()
+    fails = rows["fails"]
     services = counts.names(rows, "sender", fails & (rows["class"] == "unaligned_sender"))
-    unknown = fails & counts.among(rows["class"], [*SPOOFED, "unidentified"])
+    unknown = fails & rows["class"].isin([*SPOOFED, "unidentified"])
     others = set(counts.names(rows, "sender", unknown & rows["ours"]))
     others |= c.authenticating(domain, set(counts.names(rows, "sender", unknown)))
-    living = signed[signed["aligned"] & signed["living"]].drop_duplicates("signature")
-    pairs = zip(living["dkim_domain"], living["selector"], strict=True)
-    by_dkim = signed["passed"] & counts.among(signed["sender"], services)
-    by_spf = (spf["result"] == "pass") & counts.among(spf["sender"], services)
+    living = signed[signed["aligned"] & signed["living"]]
+    pairs = set(zip(living["dkim_domain"], living["selector"], strict=True))
+    by_dkim = signed["passed"] & signed["sender"].isin(services)
+    by_spf = (spf["result"] == "pass") & spf["sender"].isin(services)
     known = [
         *(queries.signed(d, s) for d, s in sorted(pairs)),
         queries.proves_dkim(counts.names(signed, "dkim_domain", by_dkim)),
@@ -65,37 +66,37 @@ def spoofing(domain: DomainFacts, context: Context) -> list[Finding]:
     if domain.at_most(*SPOOFED) < limits.wave_messages:
         return []
     window = context.window(domain.messages)
-    of_strangers = counts.among(window["class"], SPOOFED) & ~window["ours"]
+    of_strangers = window["class"].isin(SPOOFED) & ~window["ours"]
     if total(window, of_strangers) < limits.wave_messages:
         return []
     forged = strange(domain, domain.messages)
     wave = _find_wave(domain, context, forged)
     if wave is None:
         return []
-    rows = forged[counts.is_on(forged, wave.days)]
-    seen_by_few = c.count_reporters(rows) < limits.wave_reporters
+    rows = forged[forged["day"].isin(wave.days)]
+    seen_by_few = counts.count_reporters(rows) < limits.wave_reporters
     if seen_by_few and total(rows) < limits.wave_one_reporter:
         return []
     return [_wave(domain, context, wave, rows)]
 
 
-def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> Wave | None:
+def _find_wave(domain: DomainFacts, context: Context, forged: Rows) -> Wave | None:
     limits, first = context.thresholds, domain.first_day
-    if first is None or forged.empty:
+    if first is None or not len(forged):
         return None
-    every_day = pd.date_range(first, context.today, freq="D")
-    daily = counts.sums(forged, "day").reindex(every_day, fill_value=0)
+    every_day = list(pd.date_range(first, context.today, freq="D"))
+    sums = counts.sums(forged, "day")
+    daily = [sums.get(day, 0) for day in every_day]
     if not domain.history(context.today, limits.history_days):
-        seen = daily[(daily.index >= context.start) & (daily > 0)]
-        everything = total(context.window(domain.messages))
-        n = float(seen.sum())
+        seen = {d: n for d, n in zip(every_day, daily, strict=True) if d >= context.start and n > 0}
+        everything, n = total(context.window(domain.messages)), sum(seen.values())
         if n < limits.wave_one_reporter or n < limits.wave_share * everything:
             return None
-        return Wave(list(seen.index), seen.index[0], None, over=False)
+        return Wave(list(seen), next(iter(seen)), None, over=False)
     calm: list[float] = []
     high: list[int] = []
     usual, began = 0.0, 0
-    for n, number in enumerate(daily.tolist()):
+    for place, number in enumerate(daily):
         if number < limits.wave_messages:
             calm.append(number)
             continue
@@ -103,19 +104,19 @@ def _find_wave(domain: DomainFacts, context: Context, forged: pd.DataFrame) -> W
         middle = model.median(before)
         limit = max(middle + limits.wave_mad * model.mad(before), limits.wave_factor * middle)
         if len(before) >= limits.recent_days and number > limit:
-            if not high or n - high[-1] > limits.recent_days:
-                usual, began = middle, n
-            high.append(n)
+            if not high or place - high[-1] > limits.recent_days:
+                usual, began = middle, place
+            high.append(place)
         else:
             calm.append(number)
-    days = [every_day[n] for n in high if every_day[n] >= context.start]
+    days = [every_day[place] for place in high if every_day[place] >= context.start]
     if not days:
         return None
     later_days = [day for day in domain.complete if day > days[-1]]
     return Wave(days, every_day[began], usual, len(later_days) >= limits.recent_days)
 
 
-def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame) -> Finding:
+def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: Rows) -> Finding:
     limits = context.thresholds
     n, blocked = total(rows), total(rows, rows["blocked"])
     severity: Severity = "info"
@@ -147,7 +148,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
                 when=model.on_days(*counts.day_span(rows)),
                 usual=usual,
                 what=c.disposition_words(rows),
-                reporters=n_reporters(c.count_reporters(rows)),
+                reporters=n_reporters(counts.count_reporters(rows)),
             ),
             _("It has been going on since {day}.").format(day=short_day(wave.since))
             if wave.since < context.start and not wave.over
@@ -175,7 +176,7 @@ def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: pd.DataFrame)
     )
 
 
-def _wave_action(domain: DomainFacts, rows: pd.DataFrame, delivered: int) -> str:
+def _wave_action(domain: DomainFacts, rows: Rows, delivered: int) -> str:
     policy = domain.policy
     below = rows["header_from"] != domain.name
     at = [policy.p or "none"] if not below.all() else []
@@ -213,19 +214,19 @@ def subdomain_exposed(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     rows = strange(domain, rows)
     sums = counts.sums(rows, "header_from")
-    single = [str(name) for name in sums.index[sums >= limits.subdomain_messages]]
-    rest = float(sums[sums < limits.subdomain_messages].sum())
-    if rest >= many or (len(single) > 3 and float(sums.sum()) >= many):
+    single = [name for name, n in sums.items() if n >= limits.subdomain_messages]
+    rest = sum(n for n in sums.values() if n < limits.subdomain_messages)
+    if rest >= many or (len(single) > 3 and sum(sums.values()) >= many):
         return [_exposed(domain, context, f"*.{domain.name}", rows)]
     return [_exposed(domain, context, n, rows[rows["header_from"] == n]) for n in single]
 
 
-def _exposed(domain: DomainFacts, context: Context, subject: str, rows: pd.DataFrame) -> Finding:
+def _exposed(domain: DomainFacts, context: Context, subject: str, rows: Rows) -> Finding:
     limits, policy = context.thresholds, domain.policy
     # a name that never sent may not exist: np holds for it, where receivers know it
     level = policy.np or subdomain_policy(policy)
     testing = policy.testing == "y"
-    names = sorted(str(name) for name in rows["header_from"].unique())
+    names = sorted(rows["header_from"].unique())
     text = _(
         "{messages} used {names}, which has never sent authenticated mail, {when}: {what} (policy "
         "for subdomains: {policy})."
@@ -284,7 +285,7 @@ def _cover(domain: DomainFacts, context: Context, level: str) -> tuple[str, tupl
     failing = failing[failing["header_from"] != domain.name]
     names = c.names_with_counts(failing, "header_from")
     passed = counts.names(domain.messages, "header_from", ~domain.messages["fails"])
-    if not counts.among(failing["header_from"], passed).all():
+    if not failing["header_from"].isin(passed).all():
         return _(
             "First settle who sends {names}: a stricter policy for subdomains would block it."
         ).format(names=names), ()

@@ -24,6 +24,7 @@ from dmarckit.findings.model import (
     safe,
     wilson_upper,
 )
+from dmarckit.findings.rows import Rows
 
 _SHARED = ("hosting", "mailbox provider", "forwarder", "security gateway", "mailing list")
 _HEIR = 0.25  # of the usual messages, at least; and at most four times as many
@@ -50,14 +51,14 @@ def declare_options(domain: DomainFacts, sender: str) -> list[str]:
     spf, dkim = domain.of("spf", sender), domain.of("signatures", sender)
     spf, dkim = spf[spf["result"] == "pass"], dkim[dkim["passed"]]
     kinds = domain.of("messages", sender)["sender_kind"]
-    kind = str(kinds.iloc[0]) if len(kinds) else "unknown"
+    kind = kinds[0] if len(kinds) else "unknown"
     own = organisation(domain.name)
     # what a hoster's domain proves, all of its customers do
     whole = str if kind in _SHARED else organisation
     proofs = [
         (option, name)
         for option, names in (("--spf", spf["spf_domain"]), ("--dkim", dkim["dkim_domain"]))
-        for name in sorted({whole(str(n)) for n in names.unique() if organisation(str(n)) != own})
+        for name in sorted({whole(n) for n in names.unique() if organisation(n) != own})
         if name
     ]
     if not proofs:
@@ -89,20 +90,20 @@ def new_sender(domain: DomainFacts, context: Context) -> list[Finding]:
         return []
     window = context.window(domain.messages)
     least = max(limits.new_messages, limits.new_share * counts.total(window))
-    sent = counts.sums(window, "sender").to_dict()
+    sent = counts.sums(window, "sender")
     new = counts.first_days(domain.messages, "sender", context.start)
     enough = {sender for sender in new if sent[sender] > least - 0.5}
-    fresh = window[counts.among(window["sender"], enough)]
+    fresh = window[window["sender"].isin(enough)]
     groups = [
         (sender, rows)
         for sender, rows in counts.groups(fresh, "sender")
         if counts.total(rows) >= least
-        and (rows["day"].nunique() >= 2 or c.count_reporters(rows) >= 2)
+        and (rows["day"].nunique() >= 2 or counts.count_reporters(rows) >= 2)
     ]
     itself = c.authenticating(domain, {sender for sender, _rows in groups})
     found, forwarders = [], []
     for sender, rows in groups:
-        main = str(counts.sums(rows, "class").idxmax())
+        main = counts.largest(counts.sums(rows, "class"))
         if main == "forwarded":
             forwarders.append(sender)
         elif main in _WHAT_IT_DOES or sender in itself:
@@ -117,13 +118,13 @@ def _new(
     domain: DomainFacts,
     context: Context,
     senders: list[str],
-    rows: pd.DataFrame,
+    rows: Rows,
     main: str,
     least: float,
 ) -> Finding:
     sender = senders[0]
     words = c.sentence_parts(domain, rows, sender)
-    kind = str(rows["sender_kind"].iloc[0])
+    kind = rows["sender_kind"][0]
     evidence: dict[str, Any] = {
         "classes": counts.top_counts(rows, "class"),
         "addresses": c.addresses(domain, senders)[:SHOWN],
@@ -219,7 +220,7 @@ def unidentified_sender(domain: DomainFacts, context: Context) -> list[Finding]:
 
 
 def _unidentified(
-    domain: DomainFacts, context: Context, sender: str, rows: pd.DataFrame, *, acted: bool
+    domain: DomainFacts, context: Context, sender: str, rows: Rows, *, acted: bool
 ) -> Finding:
     limits = context.thresholds
     known = domain.unidentified[domain.unidentified["sender"] == sender]
@@ -227,17 +228,17 @@ def _unidentified(
     networks = sorted({network_key(ip) for ip in found})
     proves, n_addresses, n_networks = "", len(found), len(networks)
     if len(known):
-        row = known.iloc[0]
-        proves, n_addresses, n_networks = row["proves"], int(row["addresses"]), int(row["networks"])
+        proves = known["proves"][0]
+        n_addresses, n_networks = (int(known[column][0]) for column in ("addresses", "networks"))
     sent = domain.of("messages", sender)
     loss = c.lost_mail(context, rows, domain.sent_of_week(context, [sender]))
-    days = rows.loc[rows["messages"] > 0, "day"]
+    days = rows["day"][rows["messages"] > 0].unique()
     rhythm = later("on working days")
-    if days.nunique() >= 0.8 * ((days.max() - days.min()).days + 1):
+    if len(days) >= 0.8 * ((days.max() - days.min()).days + 1):
         rhythm = later("every day")
-    elif days.dt.day_of_week.nunique() == 1 and days.nunique() > 1:
+    elif len({*days.day_of_week.tolist()}) == 1 and len(days) > 1:
         rhythm = later("always on the same day of the week")
-    elif (days.dt.day_of_week >= 5).any():
+    elif (days.day_of_week >= 5).any():
         rhythm = later("from time to time")
     decisions = {
         "declare": decision("declare", sender, domain.name, *declare_options(domain, sender)),
@@ -256,7 +257,7 @@ def _unidentified(
                 "days ({rhythm}), from {addresses} in {networks}, and all of them fail DMARC."
             ).format(
                 **words,
-                days=count(days.nunique()),
+                days=count(len(days)),
                 of=limits.ready_days,
                 rhythm=_(rhythm),
                 addresses=ngettext("{n} address", "{n} addresses", n_addresses).format(
@@ -286,7 +287,7 @@ def _unidentified(
         thresholds={"messages": limits.unidentified_messages, "days": limits.ready_days},
         evidence={
             "proves": safe(proves),
-            "sender_kind": str(rows["sender_kind"].iloc[0]),
+            "sender_kind": rows["sender_kind"][0],
             "from_domains": counts.top_counts(rows, "header_from"),
             "dispositions": counts.top_counts(rows, "disposition"),
             "networks": networks[:SHOWN],
@@ -312,7 +313,7 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
     lost = week[week["fails"] & week["blocked"]]
     found: dict[str, Finding] = {}
 
-    def find(sender: str, rows: pd.DataFrame, loss: c.Loss, move: _Move | None = None) -> None:
+    def find(sender: str, rows: Rows, loss: c.Loss, move: _Move | None = None) -> None:
         enough = loss.messages >= limits.lost_messages and loss.days >= limits.lost_days
         if not enough or sender in found:
             return
@@ -325,7 +326,7 @@ def mail_lost(domain: DomainFacts, context: Context) -> list[Finding]:
         find(sender, rows, c.lost_mail(context, rows, domain.sent_of_week(context, [sender])))
     strange = lost[~lost["ours"]]
     of_authors = counts.sums(strange, "header_from")
-    authors = {str(a) for a in of_authors.index[of_authors > limits.lost_messages - 0.5]}
+    authors = {author for author, n in of_authors.items() if n > limits.lost_messages - 0.5}
     if authors:
         for move in _moves(domain, context, authors):
             rows = strange[strange["sender"].isin(move.to)]
@@ -347,22 +348,22 @@ class _Move:
 def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Move]:
     """Return those of the From domains whose mail moved to a few new addresses."""
     rows = domain.messages
-    theirs = counts.among(rows["header_from"], authors) & (rows["messages"] > 0).to_numpy()
+    theirs = rows["header_from"].isin(authors) & (rows["messages"] > 0)
     steady = {
         sender: day
         for sender, day in counts.first_days(rows, "sender", context.today - 30 * c.DAY).items()
         if domain.n_addresses.get(sender, _MANY) <= _FEW_ADDRESSES
     }
-    strange = theirs & ~(rows["in_inventory"] | rows["ours"]).to_numpy()
-    fails = strange & counts.among(rows["sender"], steady)
-    fails &= counts.among(rows["class"], (*c.SPOOFED, "unidentified"))
-    of_author = dict(counts.groups(rows[fails], "header_from"))
-    theirs &= (rows["in_inventory"] & ~rows["fails"]).to_numpy()
-    mine = rows[theirs & counts.among(rows["header_from"], of_author)]
+    strange = theirs & ~(rows["in_inventory"] | rows["ours"])
+    fails = strange & rows["sender"].isin(steady)
+    fails &= rows["class"].isin((*c.SPOOFED, "unidentified"))
+    of_author = counts.grouped(rows[fails], "header_from")
+    theirs &= rows["in_inventory"] & ~rows["fails"]
+    mine = rows[theirs & rows["header_from"].isin(of_author)]
     found = []
     for author, passed in counts.groups(mine, "header_from"):
         new = of_author[author]
-        since = {sender: steady[sender] for sender in map(str, new["sender"].unique())}
+        since = {sender: steady[sender] for sender in new["sender"].unique()}
         for sender, first in counts.first_days(passed, "sender").items():
             began = [new_one for new_one, day in since.items() if day > first]
             if not began or len(began) > c.OWN_NETWORKS:
@@ -371,9 +372,9 @@ def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Mo
             daily = counts.sums(sent, "day")
             if len(daily) < context.thresholds.recent_days:
                 continue
-            usual = median(daily.tolist())
+            usual = median([*daily.values()])
             day = min(since[new_one] for new_one in began)
-            left = sent.loc[sent["day"] > day, "messages"].sum()
+            left = sent["messages"][sent["day"] > day].sum()
             gone = left <= _HEIR * usual * max((context.today - day).days - 1, 1)
             now = new[new["sender"].isin(began)]
             rate = now["messages"].sum() / max(now["day"].nunique(), 1)
@@ -387,7 +388,7 @@ def _lost(
     domain: DomainFacts,
     context: Context,
     sender: str,
-    rows: pd.DataFrame,
+    rows: Rows,
     loss: c.Loss,
     move: _Move | None,
 ) -> Finding:
@@ -410,7 +411,7 @@ def _lost(
         )
     else:
         sent = domain.of("messages", sender)
-        since = sent.loc[sent["fails"], "day"].min()
+        since = sent["day"][sent["fails"]].min()
         why = _("Neither SPF nor DKIM passes for {domain}.").format(**words)
         action = _(
             "{sender} admin: find out which mail this is (From domains and addresses below) and "
@@ -480,7 +481,7 @@ def _unidentified_ended(finding: Finding, domain: DomainFacts, context: Context)
     if sender in decided or not (few or c.authenticating(domain, {sender})):
         return class_ended("unidentified")(finding, domain, context)
     sent = domain.of("messages", sender)
-    fails = sent["fails"] & counts.among(sent["class"], ("unidentified", *c.SPOOFED))
+    fails = sent["fails"] & sent["class"].isin(("unidentified", *c.SPOOFED))
     return c.how_calmed(domain, context, sent[fails], sent)
 
 

@@ -8,11 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dmarckit.core.settings import load_settings
 from dmarckit.core.thresholds import Thresholds
 from dmarckit.facts import complete_days, load
+from dmarckit.findings import rows as of_rows
 from dmarckit.findings.causes import MOST_ALIKE, combine, fingerprints_within
 from dmarckit.findings.context import Context, DomainParts
 from dmarckit.findings.find import KINDS, find, find_by_domain
@@ -190,14 +192,13 @@ def test_a_domain_with_one_report_costs_no_frame(monkeypatch: pytest.MonkeyPatch
 def test_a_domain_in_order_costs_neither_signatures_nor_spf(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, columns = DomainParts.cut, set[str]()
+    whole, columns = of_rows._column, set[str]()
 
-    def seen(self: DomainParts, domain: str) -> Any:
-        frame = whole(self, domain)
-        columns.update(frame.columns)
-        return frame
+    def seen(values: pd.Series[Any]) -> Any:
+        columns.add(str(values.name))
+        return whole(values)
 
-    monkeypatch.setattr(DomainParts, "cut", seen)
+    monkeypatch.setattr(of_rows, "_column", seen)
     days = range(1, 41, 4)
     some = facts(
         messages=messages(days, messages=1),

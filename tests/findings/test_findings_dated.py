@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from dmarckit.findings.rows import Rows
 from dmarckit.findings.senders import drop_vague_days
 from tests.support.finding_facts import (
     FOUR,
@@ -37,7 +38,7 @@ def over(first: int, last: int, reporter: str = WEEKLY) -> dict[str, Any]:
 def kept(days: range, *reports: dict[str, Any]) -> list[int]:
     """How many days ago the rows of the weekly reporter are that stay."""
     some = facts(messages=messages(days, reporters=[WEEKLY]), reports=list(reports))
-    rest = drop_vague_days(some.messages, some.reports, SINCE)
+    rest = drop_vague_days(Rows.of(some.messages), Rows.of(some.reports), SINCE)
     return [(day(0) - d).days for d in rest["day"]]
 
 
