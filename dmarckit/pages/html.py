@@ -6,10 +6,12 @@ Whatever a macro prints is escaped, made one line and bounded, except `Html`.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import html
 import json
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -101,6 +103,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+class CompiledTemplates(jinja2.FileSystemBytecodeCache):
+    """Templates as Python code, kept for the next process where Python keeps that of modules.
+
+    What compiles them in its own way needs a `use` of its own.
+    """
+
+    def __init__(self, use: str) -> None:
+        super().__init__(str(TEMPLATES / "__pycache__"), f"{use}-%s.cache")
+
+    def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
+        """Keep it, if that is wanted and there is a place for it."""
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(OSError):
+                Path(self.directory).mkdir(exist_ok=True)
+                super().dump_bytecode(bucket)
+
+
 @dataclass(frozen=True)
 class Html:
     """A finished piece of HTML that notebooks and pages show as it is."""
@@ -151,6 +170,7 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         finalize=escape,
+        bytecode_cache=CompiledTemplates("part"),
     )
     environment.globals.update(_=_, ngettext=ngettext, colours=COLOURS)
     environment.filters |= {"upto": escape, "css": _css_text}

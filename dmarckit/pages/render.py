@@ -102,6 +102,7 @@ def render_page(
         file_extension=".html",
     )
     exporter.environment.autoescape = True
+    exporter.environment.bytecode_cache = html.CompiledTemplates("page")
     exporter.environment.globals.update(_=_, ngettext=ngettext, language=current_language())
     exporter.environment.globals.update(colours=COLOURS)
     resources = {
