@@ -13,7 +13,7 @@ from dmarckit.core.window import last_days
 from dmarckit.facts.trace import Trace, trace_sender
 from dmarckit.findings.analysis import read_facts
 from dmarckit.lake.lake import Lake
-from dmarckit.pages.page import Page
+from dmarckit.pages.page import Page, open_page
 from dmarckit.reports.model import AggregateReport, DkimResult, Reason, SpfResult
 from tests.support.lakes import NOW, lake_of, report
 from tests.support.model_builders import make_failing, make_record
@@ -105,6 +105,14 @@ def test_the_headline_compares_with_the_days_before(lake: Lake) -> None:
     assert shown.html.title == "mailer.example, sending as example.com"
     assert "All 40 messages failed DMARC." in text(shown)
     assert "Receivers blocked 30 of the failing ones." in text(shown)
+
+
+def test_the_page_of_a_sender_looks_for_no_findings(lake: Lake) -> None:
+    page = open_page(
+        7, "2026-11-23", domain="example.com", settings=Settings(home="unused"), lake=lake
+    )
+    assert page.sender().data.set_index("measure").loc["messages", "value"] == 40
+    assert "analysis" not in vars(page)
 
 
 def test_signatures_and_spf_have_their_raw_results(tmp_path: Path) -> None:

@@ -147,8 +147,10 @@ class PageData:
     @cached_property
     def _one_domain(self) -> str:
         """The page's domain, else the one with the most messages, else ``example.com``."""
+        if self.domain:  # a sender's page needs no facts beside those of its trace
+            return self.domain
         sums = self.facts.messages.groupby("domain", observed=True)["messages"].sum()
-        return self.domain or (str(sums.idxmax()) if len(sums) else "example.com")
+        return str(sums.idxmax()) if len(sums) else "example.com"
 
     def _mine(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the rows of the page's domain, or all when it is about several."""
