@@ -238,16 +238,19 @@ class RecordCollector:
                 self._damaged = str(error)
             self._check()
         else:
-            self.add((record.source_ip, record.messages, record, record, record))
+            self.add([(record.source_ip, record.messages, record, record, record)])
 
-    def add(self, row: Row) -> None:
-        """Add a record that is whole."""
-        if len(self.held) == self._batch:
-            self.pass_on()
-        self.held.append(row)
-        self.messages += row[1]
-        self.total += 1
-        self._check()
+    def add(self, rows: list[Row]) -> None:
+        """Add records that are whole."""
+        while rows:
+            if len(self.held) == self._batch:
+                self.pass_on()
+            room = self._batch - len(self.held)
+            taken, rows = rows[:room], rows[room:]
+            self.held += taken
+            self.total += len(taken)
+            self.messages += sum(row[1] for row in taken)
+            self._check()
 
     def _check(self) -> None:
         if self.total + self.lost > self.limits.records:
@@ -325,8 +328,7 @@ def read_xml(
             head, source = None, chain([more], source)
     if head and common:
         namespace = common.namespace or namespace
-        for row in common.rows:
-            collector.add(row)
+        collector.add(common.rows)
     else:
         names = Names(warnings)
         feed = RecordFeed(names, collector.take)

@@ -60,12 +60,7 @@ def common_report(document: bytes) -> CommonReport | None:
     at = document.find(b"<record>", 0, HEAD_BYTES)
     if at < 0 or not (begin := _HEAD.fullmatch(document, 0, at)):
         return None
-    rows = []
-    while (found := _RECORD.match(document, at)) is not None:
-        if (row := _row(found)) is None:
-            return None
-        rows.append(row)
-        at = found.end()
+    rows, at = _rows(document, at)
     if not _END.fullmatch(document, at):
         return None
     declared = _NAMESPACE.search(begin[0])
@@ -76,10 +71,12 @@ def common_report(document: bytes) -> CommonReport | None:
 class QuickCut:
     """Takes the records of the common form out of a document's chunks."""
 
-    def __init__(self, feed: RecordFeed, maker: RecordMaker, on_row: Callable[[Row], None]) -> None:
+    def __init__(
+        self, feed: RecordFeed, maker: RecordMaker, on_rows: Callable[[list[Row]], None]
+    ) -> None:
         self._feed = feed
         self._maker = maker
-        self._on_row = on_row
+        self._on_rows = on_rows
         self._line_breaks = 0
 
     def rest(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -111,8 +108,8 @@ class QuickCut:
         at = 0
         while True:
             start = at
-            while (found := _RECORD.match(waiting, at)) is not None and self._take(found):
-                at = found.end()
+            rows, at = _rows(waiting, at)
+            self._hand_over(rows)
             self._line_breaks += waiting.count(b"\n", start, at)
             end = at
             if at == start or waiting.startswith(b"<record>", at):
@@ -151,26 +148,25 @@ class QuickCut:
         parser = self._feed.parser
         return parser is not None and parser.between_records and not _MARKUP.search(parsed)
 
-    def _take(self, found: re.Match[bytes]) -> bool:
-        """Hand over the record; False when something in it is out of the ordinary."""
-        row = _row(found)
-        if row is None:
-            return False
-        self._maker.made += 1  # it numbers the records of its warnings
-        self._on_row(row)
+    def _hand_over(self, rows: list[Row]) -> None:
+        self._on_rows(rows)
+        self._maker.made += len(rows)  # it numbers the records of its warnings
         assert self._feed.parser is not None  # noqa: S101  it has parsed the head
-        self._feed.parser.records += 1
-        return True
+        self._feed.parser.records += len(rows)
 
 
-def _row(found: re.Match[bytes]) -> Row | None:
-    """Return a record of the common form; None when something in it is out of the ordinary."""
-    sent, count, policy, names, checked = found.groups()
-    ip, evaluated = _plain_address(sent), _evaluated[policy]
-    identifiers, results = _identifiers[names], _results[checked]
-    if ip is None or evaluated is None or identifiers is None or results is None:
-        return None
-    return ip, int(count), evaluated, identifiers, results
+def _rows(document: bytes, at: int) -> tuple[list[Row], int]:
+    """Return the records from there on until one is out of the ordinary, and where that begins."""
+    rows: list[Row] = []
+    while (found := _RECORD.match(document, at)) is not None:
+        sent, count, policy, names, checked = found.groups()
+        ip, evaluated = _plain_address(sent), _evaluated[policy]
+        identifiers, results = _identifiers[names], _results[checked]
+        if ip is None or evaluated is None or identifiers is None or results is None:
+            break
+        rows.append((ip, int(count), evaluated, identifiers, results))
+        at = found.end()
+    return rows, at
 
 
 @lru_cache(maxsize=8192)
