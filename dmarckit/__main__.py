@@ -1,13 +1,11 @@
 """The command `dmarckit`, and `python -m dmarckit`: a process of its own."""
 
-import atexit
 import gc
 
 
 def run() -> None:
     """Run the command line in a process that does nothing else."""
     gc.set_threshold(50_000)  # 700, the default, is meant for less than what libraries define
-    atexit.register(gc.freeze)  # what ends anyway need not be looked through once more
     from dmarckit.cli.main import main
 
     main()

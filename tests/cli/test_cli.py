@@ -376,6 +376,18 @@ def loaded_modules(*arguments: str) -> set[str]:
     return set(ran.stdout.splitlines()[-1].split())
 
 
+@pytest.mark.parametrize("command", ["ingest", "findings"])
+def test_a_process_ends_in_silence(command: str, tmp_path: Path) -> None:
+    (tmp_path / "mail").mkdir()
+    (tmp_path / "mail" / "m").write_bytes(mail())
+    environment = os.environ | {"DMARCKIT_HOME": str(tmp_path), "DMARCKIT_LOG_FORMAT": "json"}
+    ran = subprocess.run(
+        [sys.executable, "-m", "dmarckit", command], env=environment, capture_output=True, text=True
+    )
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("{")]
+    assert said == [], "such as libraries that miss their garbage"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["findings", "--help"]])
 def test_help_is_quick_because_libraries_wait(arguments: list[str]) -> None:
     assert not HEAVY & loaded_modules(*arguments)
