@@ -62,6 +62,20 @@ def test_a_card_leads_to_domain_and_sender_and_says_how_to_mute_it() -> None:
     assert mute["until"] == date(2026, 12, 24)
 
 
+def test_what_is_to_be_copied_reads_well_and_hides_nothing() -> None:
+    def copied(subject: str) -> str:
+        markup = findings_html([judged(subject=subject)]).markup
+        block = re.search(r"<code[^>]*>(\[\[mute.*?)</code>", markup, re.DOTALL)
+        assert block is not None
+        return unescape(block[1])
+
+    use("ja")
+    assert 'fingerprint = "new_sender|example.com|配送"\nreason = "理由"' in copied("配送")
+    backwards = copied("a\u202eb\x7f")
+    assert "\\u202e" in backwards
+    assert tomllib.loads(backwards)["mute"][0]["fingerprint"].endswith("|a\u202eb\x7f")
+
+
 def test_a_card_leads_to_the_reports_it_comes_from_where_they_are_few() -> None:
     one = {"kind": "spoofing", "first_day": DAY.date(), "last_day": DAY.date()}
     one |= {"evidence": {"reporters": {"Receiver One": 9}}}

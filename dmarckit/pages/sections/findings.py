@@ -230,7 +230,7 @@ def _card(
     # thresholds and the query that gives the number are the last that anybody asks for
     last = [name for name in ("thresholds", "query") if name in names]
     mute = {"fingerprint": finding.fingerprint, "reason": _("why")}
-    lines = ["[[mute]]", *(f"{key} = {json.dumps(value)}" for key, value in mute.items())]
+    lines = ["[[mute]]", *(f"{key} = {_toml_text(value)}" for key, value in mute.items())]
     return row | {
         "summary": finding.summary,
         "label": _("To do:") if is_urgent(group) else _("Next:"),
@@ -245,6 +245,11 @@ def _card(
             if evidence[name] not in (None, "", [], {}) and name != SAID
         ],
     }
+
+
+def _toml_text(value: str) -> str:
+    """Return a text for a file of settings; what cannot be seen is written as its number."""
+    return json.dumps(value, ensure_ascii=not value.isprintable())
 
 
 def _report_links(finding: findings.Finding, reports: pd.DataFrame) -> list[tuple[str, str]]:
