@@ -12,23 +12,18 @@ from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
-from matplotlib import artist
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from dmarckit import core
 from dmarckit.core import _, count, later, percent, period
 from dmarckit.pages import LIGHT, parts
 from dmarckit.reports import AggregateReport, Record, any_pass
-
-# texts for Python's help, a quarter of the time that matplotlib takes to load
-with mock.patch.object(artist, "kwdoc", str):
-    from matplotlib import font_manager
-    from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 if TYPE_CHECKING:
     import pandas as pd
