@@ -23,6 +23,7 @@ import css_inline
 import jinja2
 from markupsafe import Markup, escape as escape_html
 
+from dmarckit import __version__
 from dmarckit.checks import VERDICTS
 from dmarckit.core import (
     _,
@@ -106,11 +107,12 @@ if TYPE_CHECKING:
 class CompiledTemplates(jinja2.FileSystemBytecodeCache):
     """Templates as Python code, kept for the next process where Python keeps that of modules.
 
-    What compiles them in its own way needs a `use` of its own.
+    What compiles them in its own way needs a `use` of its own, and so does each version.
     """
 
     def __init__(self, use: str) -> None:
-        super().__init__(str(TEMPLATES / "__pycache__"), f"{use}-%s.cache")
+        name = f"{use}-{__version__}-{jinja2.__version__}-%s.cache"
+        super().__init__(str(TEMPLATES / "__pycache__"), name)
 
     def dump_bytecode(self, bucket: jinja2.bccache.Bucket) -> None:
         """Keep it, if that is wanted and there is a place for it."""
