@@ -116,7 +116,9 @@ def render_page(
         "built": built,
         "scripts": [html.script_hash(script) for script in scripts],
     }
-    page, _resources = exporter.from_notebook_node(notebook, resources={"page": resources})
+    # all that the template shows is in these: nbconvert checks and copies a notebook ten times
+    empty = nbformat.v4.new_notebook()  # type: ignore[no-untyped-call]
+    page, _resources = exporter.from_notebook_node(empty, resources={"page": resources})
     # not template variables: a megabyte of script needs neither escaping nor copying by Jinja.
     # plotly is text until `charts.js` runs it, so that all else is there before it
     plotly = "".join(f'<script type="text/plain" id="plotly">{s}</script>' for s in scripts[1:])
