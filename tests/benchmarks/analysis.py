@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -84,6 +83,7 @@ def main() -> None:
     from dmarckit.facts.load import load_facts
     from dmarckit.findings.find import find
     from dmarckit.lake.lake import Lake
+    from tests.support.bombs import memory_peak
 
     lake, settings = Lake(str(Path(sys.argv[1]) / "lake")), Settings(senders=DECLARED)
     started = time.monotonic()
@@ -93,7 +93,7 @@ def main() -> None:
     took = {
         "facts": loaded - started,
         "findings": time.monotonic() - loaded,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak": memory_peak(),
         "found": len(found),
     }
     print(json.dumps(took))

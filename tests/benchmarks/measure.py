@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
 import statistics
@@ -28,21 +29,32 @@ class Run:
     """bytes of memory of its largest process"""
 
 
+_SMALL = """
+import json, os, sys, time
+nowhere = [(os.POSIX_SPAWN_OPEN, out, os.devnull, os.O_WRONLY, 0) for out in (1, 2)]
+started = time.monotonic()
+process = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, file_actions=nowhere)
+_, status, usage = os.wait4(process, 0)
+run = time.monotonic() - started, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+print(json.dumps([os.waitstatus_to_exitcode(status), *run]))
+"""
+
+
 def run(command: Sequence[str], environment: dict[str, str] | None = None) -> Run:
-    """Run a command to its end; its output goes nowhere. Raises when it fails."""
-    started = time.monotonic()
-    process = subprocess.Popen(
-        command,
+    """Run a command to its end; its output goes nowhere. Raises when it fails.
+
+    A small process starts it: the peak of a process begins with that of the one that starts it.
+    """
+    small = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _SMALL, *command],
         env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        check=True,
+        capture_output=True,
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
-    seconds = time.monotonic() - started
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+    status, seconds, cpu, peak = json.loads(small.stdout)
+    if status:
+        raise subprocess.CalledProcessError(status, list(command))
+    return Run(seconds, cpu, peak)
 
 
 def run_tree(command: Sequence[str], environment: dict[str, str] | None = None) -> Run:
