@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
@@ -125,7 +124,7 @@ class DomainFacts:
         self,
         name: str,
         parts: Mapping[str, DomainParts],
-        complete: Sequence[pd.Timestamp],
+        complete: Times,
         first_day: pd.Timestamp | None,
         sums: Mapping[str, float],
         counted: Mapping[str, Mapping[str, float]],
@@ -133,7 +132,7 @@ class DomainFacts:
     ) -> None:
         self.name = name
         self.parts = parts
-        self.complete = list(complete)
+        self.complete = complete
         """complete days, in order (`facts.complete_days`)"""
         self.first_day = first_day
         """first day with a report; None without any"""
@@ -166,12 +165,17 @@ class DomainFacts:
 
         It has not for three complete days at least, and not for twice its longest usual gap.
         """
-        over, least = bisect_left(self.complete, context.today), context.thresholds.recent_days
-        after = over - bisect_right(self.complete, days.max())
+        least = context.thresholds.recent_days
+        after = int(((self.complete > days.max()) & (self.complete < context.today)).sum())
         if after < least:
             return False
         gaps = np.diff(days.unique().values[-10:].astype("datetime64[D]").astype("int64"))
         return after >= max(least, 2 * int(max(gaps, default=1)))
+
+    def over(self, days: Times, context: Context) -> Times:
+        """Return those of the days that are complete and over, in order."""
+        seen = days.unique()
+        return seen[seen.isin(self.complete) & (seen < context.today)]
 
     @property
     def senders(self) -> set[str]:
@@ -263,8 +267,8 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
     frames["messages"] = sent.assign(fails=fails, blocked=blocked)
     frames["signatures"] = facts.signatures.assign(signature=_signatures(facts.signatures))
     parts = {name: DomainParts(frame) for name, frame in frames.items()}
-    whole = complete[complete["complete"].astype(bool)].groupby("domain", observed=True)["day"]
-    days = {str(name): sorted(pd.Timestamp(d) for d in part) for name, part in whole}
+    whole, days = ordered(complete[complete["complete"].astype(bool)], "domain", days=True)
+    over = Rows.of(whole)["day"]
     first = _first_days(sent["day"], sent["domain"])
     first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
     sums: dict[str, dict[str, float]] = {}
@@ -273,7 +277,7 @@ def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
         sums.setdefault(str(name), {})[str(class_)] = float(n)
     of_domains, policies = _counted(frames), quoted_policies(facts.policies)
     for name in sorted((parts["reports"].places.keys() | parts["messages"].places.keys()) - {""}):
-        known = days.get(name, ()), first.get(name), sums.get(name, {})
+        known = over[days.get(name, slice(0, 0))], first.get(name), sums.get(name, {})
         yield DomainFacts(name, parts, *known, of_domains, policies.get(name))
 
 
@@ -296,10 +300,9 @@ def _signatures(rows: pd.DataFrame) -> pd.Categorical:
     """Return ``d/s`` of each row of `Facts.signatures`."""
     d, s = (rows[column].array for column in ("dkim_domain", "selector"))
     codes, pairs = pd.factorize(d.codes.astype("int64") * len(s.categories) + s.codes)
-    names = [
-        f"{d.categories[pair // len(s.categories)]}/{s.categories[pair % len(s.categories)]}"
-        for pair in pairs
-    ]
+    of_d, of_s = np.divmod(pairs, max(len(s.categories), 1))
+    whole = zip(d.categories.take(of_d), s.categories.take(of_s), strict=True)
+    names = [*map("/".join, whole)]
     order, distinct = pd.factorize(pd.Index(names, dtype=object), sort=True)
     return pd.Categorical.from_codes(order[codes], categories=distinct)
 
@@ -491,14 +494,12 @@ def how_mended(
 
     What comes once a week among daily mail has not ended on the days between. Empty else.
     """
-    least, seen = context.thresholds.recent_days, {d for d in domain.complete if d < context.today}
-    all_days = [day for day in sent["day"].unique() if day in seen]
+    least, all_days = context.thresholds.recent_days, domain.over(sent["day"], context)
     days = all_days[-least:]
     bad, of = (total(rows, rows["day"].isin(days)) for rows in (wrong, sent))
     if len(days) < least or bad > tolerated * of:
         return ""
-    bad_days = set(wrong["day"].unique())
-    at = [place for place, day in enumerate(all_days) if day in bad_days][-10:]
+    at = np.flatnonzero(all_days.isin(wrong["day"]))[-10:]
     if not bad and len(at) > 1 and len(all_days) - 1 - at[-1] < 2 * np.median(np.diff(at)):
         return ""
     text = _("No action needed: on {days}, {bad} of {of} messages were affected.")

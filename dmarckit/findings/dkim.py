@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -115,7 +114,7 @@ def _breakage(domain: DomainFacts, context: Context, rows: Rows) -> _Breakage | 
         since = rows["day"][rows["failed"] > 0].min()
         return _Breakage(d, s, since, days, now, rows[:0], living=False)
     day, (n, failed) = counts.daily(rows, "messages", "failed")
-    is_over = day.isin(domain.complete[: bisect_left(domain.complete, context.today)])
+    is_over = day.isin(domain.complete) & (day < context.today)
     day, n, failed = day[is_over], n[is_over], failed[is_over]
     if not len(day):
         return None
@@ -138,7 +137,7 @@ def _breakage(domain: DomainFacts, context: Context, rows: Rows) -> _Breakage | 
     if not rose and not (dead and (failed[lasting] > 0).sum() >= few):
         return None
     since, first, last = day[began], day[lasting][0], day[-1]
-    days = [one for one in domain.complete if first <= one <= last]
+    days = list(domain.complete[(domain.complete >= first) & (domain.complete <= last)])
     now, earlier = (rows[rows["day"].isin(some)] for some in (days, day[usual]))
     return _Breakage(d, s, since, days, now, earlier, living=True)
 
@@ -482,9 +481,7 @@ def _ended(finding: Finding, domain: DomainFacts, context: Context) -> str:
     if not len(rows) or _given_up(domain, rows, context):
         return _("No action needed: no mail carries this signature any more.")
     limit = float(finding.evidence.get("share_before", 0)) + context.thresholds.dkim_points
-    seen = [day for day in domain.complete if day < context.today]
-    days = [day for day in rows["day"].unique() if day in seen]
-    days = days[-context.thresholds.recent_days :]
+    days = domain.over(rows["day"], context)[-context.thresholds.recent_days :]
     last = rows[rows["day"].isin(days)]
     failed = share(counts.total(last[~last["passed"] & ~last["covered"]]), counts.total(last))
     if len(days) < context.thresholds.recent_days or failed >= limit:

@@ -123,10 +123,11 @@ def quoted_policies(policies: pd.DataFrame) -> dict[str, Policy]:
     newest = quoted["begin"].groupby(quoted["domain"], observed=True).transform("max")
     recent = quoted[quoted["begin"] >= newest - pd.Timedelta(hours=48)]
     rows = recent.sort_values("begin", kind="stable")[["domain", "reporter", *POLICY_TAGS]]
-    found: dict[str, dict[Any, Any]] = {}
-    for row in list(rows.itertuples(index=False))[::-1]:
-        found.setdefault(str(row.domain), {}).setdefault(row.reporter, row)
-    return {domain: _majority(domain, list(last.values())) for domain, last in found.items()}
+    last = rows.drop_duplicates(["domain", "reporter"], keep="last")
+    found: dict[str, list[Any]] = {}
+    for row in list(last.astype(object).itertuples(index=False))[::-1]:
+        found.setdefault(str(row.domain), []).append(row)
+    return {domain: _majority(domain, last) for domain, last in found.items()}
 
 
 def quoted_policy(domain: str, policies: pd.DataFrame) -> Policy:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +16,7 @@ from dmarckit.findings import model, queries
 from dmarckit.findings.context import DAY, Context, reporter_tests
 from dmarckit.findings.counts import SHOWN
 from dmarckit.findings.model import Family, Finding, Kind, median, reporter_name, safe
-from dmarckit.findings.rows import Rows
+from dmarckit.findings.rows import Rows, Times
 
 _LONGEST = 1.25  # times the longest gap of the month: weekends without mail are no silence
 
@@ -47,43 +46,70 @@ def reporter_rhythms(facts: Facts, context: Context) -> list[Rhythm]:
     """
     limits = context.thresholds
     reports = facts.reports[facts.reports["end"] <= context.now + timedelta(days=1)]
+    (which, domains), (who, names) = (
+        pd.factorize(reports[column].astype("category").astype(object), sort=True)
+        for column in ("domain", "reporter")
+    )
+    families = reporter_families(reports)
+    family, _firsts = pd.factorize(np.array([families[name] for name in names], object), sort=True)
+    groups, group = np.unique(which * len(names) + family[who], return_inverse=True)
     begin, end, received = (  # hours from now; NaN where it is not known
         (reports[column] - context.now).dt.total_seconds().to_numpy("float64") / 3600
         for column in ("begin", "end", "received")
     )
-    names = reports["reporter"].to_numpy(object)
-    families = reporter_families(reports)
-    keys = [reports["domain"].to_numpy(object), reports["reporter"].map(families).to_numpy(object)]
+    order, ended = np.lexsort((end, group)), Times(reports["end"].to_numpy("datetime64[us]"))
+    group, who = group[order], who[order]
+    begin, end, received = (each[order] for each in (begin, end, received))
+    month, n = end > -30 * 24.0, len(groups)
+    count_of, count_late, ends = group[month], received[month] - end[month], end[month]
+    reported = np.bincount(count_of, minlength=n)
+    gap = np.diff(ends)
+    between = (gap > 0) & (count_of[1:] == count_of[:-1])  # equal times count once
+    _least, usual_gap, longest_gap = _spread(gap[between], count_of[1:][between], n)
+    known = ~np.isnan(count_late)
+    least_late, usual_late, most_late = _spread(count_late[known], count_of[known], n)
+    # delays that vary more only say when a backlog was read
+    late = np.where(most_late - least_late <= 120.0, np.maximum(usual_late - 24.0, 0.0), 0.0)
+    limit = late + np.maximum(
+        np.maximum(limits.silent_hours, limits.silent_gaps * usual_gap), _LONGEST * longest_gap
+    )
+    places = np.searchsorted(group, np.arange(n + 1))
     found = []
-    groups: dict[Any, Any] = dict(reports.groupby(keys).indices)
-    for (domain, _reporter), places in groups.items():
-        month = places[end[places] > -30 * 24.0]
-        if len(month) < limits.silent_reports or begin[places].min() > -24.0 * limits.history_days:
+    for of in np.flatnonzero(reported >= limits.silent_reports):
+        rows = slice(places[of], places[of + 1])
+        last = places[of + 1] - 1
+        if begin[rows].min() > -24.0 * limits.history_days:
             continue
-        gap = _hour_gaps(end[month])
-        delays = received[month] - end[month]
-        delays = delays[~np.isnan(delays)]
-        late = 0.0  # delays that vary more only say when a backlog was read
-        if len(delays) and np.ptp(delays) <= 120.0:
-            late = max(float(np.median(delays)) - 24.0, 0.0)
-        limit = late + max(
-            limits.silent_hours,
-            limits.silent_gaps * float(np.median(gap)) if len(gap) else 0.0,
-            _LONGEST * float(gap.max(initial=0.0)),
-        )
-        last = places[np.argsort(end[places], kind="stable")][-1]
         found.append(
             Rhythm(
-                domain=str(domain),
-                reporter=str(names[last]),
-                family=frozenset(map(str, names[places])),
-                reports=len(month),
-                last_end=reports["end"].iloc[last],
-                limit=limit,
-                silent=bool(-end[last] > limit),
+                domain=str(domains[groups[of] // len(names)]),
+                reporter=str(names[who[last]]),
+                family=frozenset(str(names[one]) for one in np.unique(who[rows])),
+                reports=int(reported[of]),
+                last_end=ended[order[last]],
+                limit=float(limit[of]),
+                silent=bool(-end[last] > limit[of]),
             )
         )
     return found
+
+
+def _spread(
+    values: NDArray[np.float64], group: NDArray[np.intp], groups: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the least, median and greatest value of each group; 0 of none."""
+    order = np.lexsort((values, group))
+    values, places = values[order], np.searchsorted(group[order], np.arange(groups + 1))
+    first, n = places[:-1], np.diff(places)
+    some = n > 0
+    found = np.zeros((3, groups))
+    first, n = first[some], n[some]
+    found[:, some] = (
+        values[first],
+        (values[first + (n - 1) // 2] + values[first + n // 2]) / 2,
+        values[first + n - 1],
+    )
+    return found[0], found[1], found[2]
 
 
 def reporter_families(reports: pd.DataFrame) -> dict[str, str]:
@@ -101,12 +127,6 @@ def reporter_families(reports: pd.DataFrame) -> dict[str, str]:
             if len(same) > 1:
                 found = {name: min(same) if of in same else of for name, of in found.items()}
     return found
-
-
-def _hour_gaps(hours: Iterable[float]) -> NDArray[np.float64]:
-    """Return the hours between the times, in order; equal ones count once."""
-    between: NDArray[np.float64] = np.diff(np.unique(np.fromiter(hours, "float64")))
-    return between
 
 
 def _hours_since(time: pd.Timestamp, context: Context) -> float:
@@ -163,7 +183,7 @@ def _no_mail(facts: Facts, context: Context) -> Finding | None:
         return None
     last = seen.iloc[-1]
     silent_hours = _hours_since(last, context)
-    between = _hour_gaps(days.astype("datetime64[us, UTC]").astype("int64") / 3.6e9).tolist()
+    between = (days.diff().dropna() / timedelta(hours=1)).tolist()
     limit = max(limits.no_mail_hours, 2 * median(between), _LONGEST * max(between))
     if last - days.iloc[0] < limits.history_days * DAY or silent_hours <= limit:
         return None

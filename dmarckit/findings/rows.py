@@ -219,7 +219,8 @@ class Times:
 
     def isin(self, times: Iterable[datetime]) -> NDArray[np.bool_]:
         """Return which are among some times."""
-        return np.isin(self.values, np.array([*map(plain_time, times)], "datetime64[us]"))
+        them = times.values if isinstance(times, Times) else [*map(plain_time, times)]
+        return np.isin(self.values, np.asarray(them, "datetime64[us]"))
 
     def unique(self) -> Times:
         """Return those that there are, in their order."""

@@ -34,7 +34,8 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
     the silence and goes on into it does not say on which of its days the mail came.
     """
     limits = context.thresholds
-    recent = [d for d in domain.complete if d < context.today][-limits.recent_days :]
+    over = domain.complete[domain.complete < context.today]
+    recent = over[-limits.recent_days :]
     if len(recent) < limits.recent_days or recent[0] < context.today - limits.baseline_days * DAY:
         return []
     rows = domain.messages
@@ -58,9 +59,9 @@ def sender_stopped(domain: DomainFacts, context: Context) -> list[Finding]:
             continue
         seen = seen[seen > last - limits.baseline_days * DAY].unique()
         at_work = (seen.day_of_week >= _SATURDAY).sum() <= 1
-        quiet = [d for d in domain.complete if last < d < context.today]
+        quiet = over[over > last]
         if at_work:
-            quiet = [d for d in quiet if d.day_of_week < _SATURDAY]
+            quiet = quiet[quiet.day_of_week < _SATURDAY]
         often = len(seen) >= limits.stopped_days or (
             at_work and (seen.day_of_week < _SATURDAY).sum() >= limits.stopped_work_days
         )
@@ -110,7 +111,7 @@ def _stopped(
     sender: str,
     rows: Rows,
     seen: Times,
-    quiet: list[pd.Timestamp],
+    quiet: Times,
 ) -> Finding:
     limits, last = context.thresholds, seen.max()
     before = rows[rows["day"] <= last]

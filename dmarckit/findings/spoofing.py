@@ -112,8 +112,8 @@ def _find_wave(domain: DomainFacts, context: Context, forged: Rows) -> Wave | No
     days = [every_day[place] for place in high if every_day[place] >= context.start]
     if not days:
         return None
-    later_days = [day for day in domain.complete if day > days[-1]]
-    return Wave(days, every_day[began], usual, len(later_days) >= limits.recent_days)
+    later_days = int((domain.complete > days[-1]).sum())
+    return Wave(days, every_day[began], usual, later_days >= limits.recent_days)
 
 
 def _wave(domain: DomainFacts, context: Context, wave: Wave, rows: Rows) -> Finding:

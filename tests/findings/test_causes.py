@@ -206,7 +206,7 @@ def test_a_domain_in_order_costs_neither_signatures_nor_spf(
         spf=daily(SPF, days, messages=1),
     )
     find_by_domain(some, Context(NOW, 7, Thresholds()), complete_days(some))
-    assert "header_from" in columns
+    assert "class" in columns
     assert not columns & {"selector", "spf_domain"}
 
 
