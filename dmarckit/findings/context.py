@@ -17,8 +17,8 @@ from dmarckit.findings import model, queries
 from dmarckit.findings.counts import (
     count_reporters,
     day_span,
-    grouped,
     names,
+    ordered_by,
     sums,
     top_counts,
     total,
@@ -26,7 +26,7 @@ from dmarckit.findings.counts import (
 )
 from dmarckit.findings.dmarc_policy import quoted_policies, with_changes
 from dmarckit.findings.model import SEVERITIES, Finding, Severity, join_names, safe
-from dmarckit.findings.rows import Rows, Times, ordered, plain_time
+from dmarckit.findings.rows import Names, Rows, Times, ordered, plain_time
 from dmarckit.reports import Policy
 
 DAY = timedelta(days=1)
@@ -140,7 +140,7 @@ class DomainFacts:
         self._counted = counted
         self.policy = policy or Policy(name)
         """the policy in force as reporters quote it; p is None when nobody has"""
-        self._of_senders: dict[str, dict[str, Rows]] = {}
+        self._of_senders: dict[str, tuple[Rows, dict[str, slice]]] = {}
         self._tests: dict[str, str] = {}
         self._week: dict[Any, float] = {}
 
@@ -185,8 +185,9 @@ class DomainFacts:
     def of(self, frame: str, sender: str) -> Rows:
         """Return the rows of a frame about a sender."""
         if frame not in self._of_senders:
-            self._of_senders[frame] = grouped(getattr(self, frame), "sender")
-        return self._of_senders[frame].get(sender) or getattr(self, frame)[:0]
+            self._of_senders[frame] = ordered_by(getattr(self, frame), "sender")
+        rows, places = self._of_senders[frame]
+        return rows[places.get(sender, slice(0, 0))]
 
     def test(self, sender: str) -> str:
         """Return the SQL predicate for records that a sender delivered.
@@ -363,10 +364,10 @@ def addresses(domain: DomainFacts, senders: Iterable[str], *, failing: bool = Fa
     bad = theirs & (rows["failed"] > 0)
     if failing and bad.any():
         theirs = bad
-    # equal ones by their text: the same evidence every day
-    messages, ips = -rows["messages"][theirs], rows["source_ip"][theirs]
-    found = sorted(zip(messages.tolist(), ips, strict=True))
-    return list(dict.fromkeys(ip for _n, ip in found))
+    # equal ones by their text, as names are ordered: the same evidence every day
+    messages, ips = rows["messages"][theirs], rows["source_ip"][theirs]
+    found: Names = ips[np.lexsort((ips.codes, -messages))]
+    return found.unique()
 
 
 def authenticating(domain: DomainFacts, senders: Set[str]) -> set[str]:

@@ -86,18 +86,18 @@ def _sums(rows: Rows, column: str, of: str = "messages") -> tuple[Any, NDArray[A
     return (known, numbers) if counted.all() else (known[counted], numbers[counted])
 
 
-def grouped(rows: Rows, column: str) -> dict[str, Rows]:
-    """Return each value of a column, as text, with its rows, in the order of values."""
+def ordered_by(rows: Rows, column: str) -> tuple[Rows, dict[str, slice]]:
+    """Return rows in the order of a column's values, and where those of each value are."""
     codes, known = codes_of(rows[column])
     few = codes.astype("uint16") if len(known) < 1 << 16 else codes  # sorted much faster
     order = np.argsort(few, kind="stable")
-    places = places_of(few[order], known)
-    return {name: rows[order[place]] for name, place in places.items()}
+    return rows[order], places_of(few[order], known)
 
 
 def groups(rows: Rows, column: str) -> Iterator[tuple[str, Rows]]:
     """Yield each value of a column, as text, with its rows, in the order of values."""
-    return iter(grouped(rows, column).items())
+    rows, places = ordered_by(rows, column)
+    return ((name, rows[place]) for name, place in places.items())
 
 
 def top_counts(rows: Rows, column: str, at_most: int = SHOWN) -> dict[str, int]:

@@ -102,6 +102,9 @@ class Finding:
         return self.muted, SEVERITIES.index(self.severity), -self.messages, self.fingerprint
 
 
+_PLAIN = {str, int, float, bool, type(None)}
+
+
 def _plain(value: Any) -> Any:
     """Return a value as JSON has it: dicts, lists, and numbers of Python's own.
 
@@ -109,6 +112,8 @@ def _plain(value: Any) -> Any:
     >>> _plain({"share": numpy.float64(0.5), "days": (1, numpy.array([2]))})
     {'share': 0.5, 'days': [1, [2]]}
     """
+    if type(value) in _PLAIN:
+        return value
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

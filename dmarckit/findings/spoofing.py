@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from dmarckit.core import _, count, later, n_messages, n_reporters, ngettext, short_day
@@ -32,7 +33,8 @@ def _strangers_predicate(domain: DomainFacts) -> str:
     others = set(counts.names(rows, "sender", unknown & rows["ours"]))
     others |= c.authenticating(domain, set(counts.names(rows, "sender", unknown)))
     living = signed[signed["aligned"] & signed["living"]]
-    pairs = set(zip(living["dkim_domain"], living["selector"], strict=True))
+    living = living[np.unique(living["signature"].codes, return_index=True)[1]]
+    pairs = zip(living["dkim_domain"], living["selector"], strict=True)
     by_dkim = signed["passed"] & signed["sender"].isin(services)
     by_spf = (spf["result"] == "pass") & spf["sender"].isin(services)
     known = [

@@ -357,7 +357,7 @@ def _moves(domain: DomainFacts, context: Context, authors: Set[str]) -> list[_Mo
     strange = theirs & ~(rows["in_inventory"] | rows["ours"])
     fails = strange & rows["sender"].isin(steady)
     fails &= rows["class"].isin((*c.SPOOFED, "unidentified"))
-    of_author = counts.grouped(rows[fails], "header_from")
+    of_author = dict(counts.groups(rows[fails], "header_from"))
     theirs &= rows["in_inventory"] & ~rows["fails"]
     mine = rows[theirs & rows["header_from"].isin(of_author)]
     found = []
