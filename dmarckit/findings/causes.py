@@ -34,28 +34,34 @@ _WITH_ADVICE = ("unaligned_sender", "unidentified_sender")
 
 def combine(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
     """Return findings that neither repeat, contradict nor bury each other, each with its cause."""
-    found = [finding for finding in found if not _hidden(finding, found, kinds)]
+    found = _shown(found, kinds)
     domains: dict[str, list[Finding]] = {}
     for finding in found:
         if not finding.muted:
             domains.setdefault(finding.domain, []).append(finding)
     one_each = [f for alike in domains.values() for f in _one_each_cause(alike, kinds)]
-    pooled = _pooled([f for f in one_each if not _hidden(f, one_each, kinds)])
+    pooled = _pooled(_shown(one_each, kinds))
     muted = [finding for finding in found if finding.muted]
     return [replace(f, cause=f.cause or _cause(f)) for f in [*pooled, *muted]]
 
 
-def _hidden(finding: Finding, found: Iterable[Finding], kinds: Mapping[str, Kind]) -> bool:
-    """Return True if another finding about the domain, or about all, leaves this one out.
+def _shown(found: Sequence[Finding], kinds: Mapping[str, Kind]) -> list[Finding]:
+    """Return the findings that no other about the domain, or about all, leaves out.
 
     No step forward is proposed while mail of our own is being lost.
     """
-    hidden_by, ready = kinds[finding.kind].hidden_by, finding.kind == "policy_ready"
-    return any(
-        other.kind in hidden_by or (ready and other.severity == "critical" and other.lost > 0)
-        for other in found
-        if other.domain in (finding.domain, "")
-    )
+    about: dict[str, list[Finding]] = {"": []}
+    for finding in found:
+        about.setdefault(finding.domain, []).append(finding)
+
+    def hidden(finding: Finding) -> bool:
+        hidden_by, ready = kinds[finding.kind].hidden_by, finding.kind == "policy_ready"
+        return any(
+            other.kind in hidden_by or (ready and other.severity == "critical" and other.lost > 0)
+            for other in (*about[finding.domain], *about[""])
+        )
+
+    return [finding for finding in found if not hidden(finding)]
 
 
 def fingerprints_within(found: Iterable[Finding]) -> set[str]:

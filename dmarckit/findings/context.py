@@ -120,36 +120,27 @@ class DomainFacts:
     denied = _Frame()
     quotes = _Frame()
 
-    def __init__(
-        self,
-        name: str,
-        parts: Mapping[str, DomainParts],
-        complete: Times,
-        first_day: pd.Timestamp | None,
-        sums: Mapping[str, float],
-        counted: Mapping[str, Mapping[str, float]],
-        policy: Policy | None,
-    ) -> None:
+    def __init__(self, name: str, all_domains: Domains) -> None:
         self.name = name
-        self.parts = parts
-        self.complete = complete
+        self.parts = all_domains.parts
+        self.complete = all_domains.complete_of(name)
         """complete days, in order (`facts.complete_days`)"""
-        self.first_day = first_day
+        self.first_day = all_domains.first_days.get(name)
         """first day with a report; None without any"""
-        self._sums = sums
-        self._counted = counted
-        self.policy = policy or Policy(name)
+        self.policy = all_domains.policies.get(name) or Policy(name)
         """the policy in force as reporters quote it; p is None when nobody has"""
+        self._classes = all_domains.classes.get(name, {})
+        self._counted = all_domains.counted
         self._of_senders: dict[str, tuple[Rows, dict[str, slice]]] = {}
         self._tests: dict[str, str] = {}
         self._week: dict[Any, float] = {}
 
     def at_most(self, *classes: str) -> int:
         """Return the messages of these classes, or of all, over all days; nothing is cut for it."""
-        return round(sum(self._sums.get(name, 0) for name in classes or self._sums))
+        return round(sum(self._classes.get(name, 0) for name in classes or self._classes))
 
     def counted(self, what: str) -> int:
-        """Return the messages of a part of `_counted`, over all days; nothing is cut for it."""
+        """Return the messages of a part of `Domains.counted`, over all days; nothing is cut."""
         return round(self._counted[what].get(self.name, 0))
 
     def has(self, frame: str) -> bool:
@@ -244,56 +235,84 @@ class DomainParts:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         frame, self.places = ordered(frame, "domain", "day" in frame)
-        self._rows = Rows.of(frame)
+        self.rows = Rows.of(frame)
 
     def cut(self, domain: str) -> Rows:
         """Return the rows about a domain."""
-        return self._rows[self.places.get(domain, slice(0, 0))].local()
+        return self.rows[self.places.get(domain, slice(0, 0))].local()
+
+    def first_days(self, column: str) -> dict[str, pd.Timestamp]:
+        """Return domain → the first day in a column of times."""
+        starts = [place.start for place in self.places.values()]
+        if not starts:
+            return {}
+        days = np.fmin.reduceat(self.rows[column].values, starts).astype("datetime64[D]")
+        return dict(zip(self.places, Times(days.astype("datetime64[us]")), strict=True))
 
 
 FRAMES = tuple(name for name, value in vars(DomainFacts).items() if isinstance(value, _Frame))
 
 
-def by_domain(facts: Facts, complete: pd.DataFrame) -> Iterator[DomainFacts]:
-    """Yield the facts of each domain that has a report or a message, in the order of names.
+class Domains:
+    """The facts of each domain that has a report or a message.
 
     What names no domain is nobody's: `analysis.left_out` counts it.
-
-    `complete` has the columns domain, day, complete (`facts.complete_days`).
     """
-    sent = facts.messages
-    fails, blocked = ~sent["da"] & ~sent["sa"], sent["disposition"].isin(BLOCKED)
-    frames = {name: getattr(facts, name) for name in FRAMES if name != "quotes"}
-    frames["quotes"] = with_changes(facts.policies)
-    frames["messages"] = sent.assign(fails=fails, blocked=blocked)
-    frames["signatures"] = facts.signatures.assign(signature=_signatures(facts.signatures))
-    parts = {name: DomainParts(frame) for name, frame in frames.items()}
-    whole, days = ordered(complete[complete["complete"].astype(bool)], "domain", days=True)
-    over = Rows.of(whole)["day"]
-    first = _first_days(sent["day"], sent["domain"])
-    first |= _first_days(facts.reports["end"] - DAY, facts.reports["domain"])
-    sums: dict[str, dict[str, float]] = {}
-    counted = sent.groupby(["domain", "class"], observed=True)["messages"].sum().reset_index()
-    for name, class_, n in counted.itertuples(index=False, name=None):
-        sums.setdefault(str(name), {})[str(class_)] = float(n)
-    of_domains, policies = _counted(frames), quoted_policies(facts.policies)
-    for name in sorted((parts["reports"].places.keys() | parts["messages"].places.keys()) - {""}):
-        known = over[days.get(name, slice(0, 0))], first.get(name), sums.get(name, {})
-        yield DomainFacts(name, parts, *known, of_domains, policies.get(name))
+
+    def __init__(self, facts: Facts, complete: pd.DataFrame) -> None:
+        """`complete` has the columns domain, day, complete (`facts.complete_days`)."""
+        sent = facts.messages
+        fails, blocked = ~sent["da"] & ~sent["sa"], sent["disposition"].isin(BLOCKED)
+        frames = {name: getattr(facts, name) for name in FRAMES if name != "quotes"}
+        frames["quotes"] = with_changes(facts.policies)
+        frames["messages"] = sent.assign(fails=fails, blocked=blocked)
+        frames["signatures"] = facts.signatures.assign(signature=_signatures(facts.signatures))
+        self.parts = {name: DomainParts(frame) for name, frame in frames.items()}
+        self._over = DomainParts(complete[complete["complete"].astype(bool)])
+        # by the ends of reports: one that claims to cover a year is no history
+        ends = facts.reports[["domain"]].assign(last=facts.reports["end"] - DAY)
+        self.first_days = self.parts["messages"].first_days("day")
+        self.first_days |= DomainParts(ends).first_days("last")
+        self.classes = _by_class(self.parts["messages"].rows)
+        """domain → class → messages"""
+        self.counted = _counted({name: part.rows for name, part in self.parts.items()})
+        self.policies = quoted_policies(facts.policies)
+
+    @property
+    def names(self) -> list[str]:
+        """Return the names of the domains, in order."""
+        return sorted((self.parts["reports"].places.keys() | self.classes.keys()) - {""})
+
+    def __iter__(self) -> Iterator[DomainFacts]:
+        """Yield the facts of each domain, in the order of names."""
+        return (DomainFacts(name, self) for name in self.names)
+
+    def complete_of(self, domain: str) -> Times:
+        """Return the complete days of a domain, in order."""
+        days: Times = self._over.rows["day"][self._over.places.get(domain, slice(0, 0))]
+        return days
 
 
-def _counted(frames: Mapping[str, pd.DataFrame]) -> dict[str, dict[Any, float]]:
+def _by_class(sent: Rows) -> dict[str, dict[str, float]]:
+    domain, class_ = sent["domain"], sent["class"]
+    n = len(class_.known)
+    codes = domain.codes.astype("int64") * n + class_.codes
+    numbers = np.bincount(codes, sent["messages"], len(domain.known) * n)
+    found: dict[str, dict[str, float]] = {}
+    for code in np.flatnonzero(np.bincount(codes, minlength=len(numbers))).tolist():
+        of_domain = found.setdefault(str(domain.known[code // n]), {})
+        of_domain[str(class_.known[code % n])] = float(numbers[code])
+    return found
+
+
+def _counted(rows: Mapping[str, Rows]) -> dict[str, dict[Any, float]]:
     """Return domain → messages that were refused, whose signature or SPF fails: most have none."""
-    sent, signed, spf = (frames[name] for name in ("messages", "signatures", "spf"))
+    sent, signed, spf = (rows[name] for name in ("messages", "signatures", "spf"))
     unverified = signed["aligned"] & signed["ours"] & ~signed["passed"] & ~signed["covered"]
-    parts = {
-        "refused": (sent, sent["fails"] & sent["blocked"]),
-        "unverified": (signed, unverified),
-        "spf_errors": (spf, spf["result"].isin(SPF_ERRORS)),
-    }
     return {
-        what: sums(Rows.of(rows[["domain", "messages"]])[where.to_numpy()], "domain")
-        for what, (rows, where) in parts.items()
+        "refused": sums(sent[sent["fails"] & sent["blocked"]], "domain"),
+        "unverified": sums(signed[unverified], "domain"),
+        "spf_errors": sums(spf[spf["result"].isin(SPF_ERRORS)], "domain"),
     }
 
 
@@ -306,12 +325,6 @@ def _signatures(rows: pd.DataFrame) -> pd.Categorical:
     names = [*map("/".join, whole)]
     order, distinct = pd.factorize(pd.Index(names, dtype=object), sort=True)
     return pd.Categorical.from_codes(order[codes], categories=distinct)
-
-
-def _first_days(days: pd.Series[Any], domains: pd.Series[Any]) -> dict[str, pd.Timestamp]:
-    """Return the first day by ends of reports: one that claims to cover a year is no history."""
-    first = days.groupby(domains, observed=True).min().dropna()
-    return {str(name): pd.Timestamp(day).floor("D") for name, day in first.items()}
 
 
 def sentence_parts(domain: DomainFacts, rows: Rows, sender: str) -> dict[str, str]:

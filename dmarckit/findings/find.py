@@ -9,6 +9,7 @@ import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import cache
 
 import pandas as pd
 
@@ -32,7 +33,7 @@ from dmarckit.findings import (
     wanted,
 )
 from dmarckit.findings.causes import combine
-from dmarckit.findings.context import POOLED, Context, DomainFacts, by_domain
+from dmarckit.findings.context import POOLED, Context, DomainFacts, Domains
 from dmarckit.findings.model import Family, Finding, Kind, join_sentences
 from dmarckit.findings.records import merge_records
 
@@ -75,14 +76,15 @@ def find(
     """
     published = {} if outside is None else published_records(outside.dns)
     context = Context(now, days, thresholds or Thresholds(), published)
+    domains = cache(lambda: Domains(facts, complete_days(facts)))
     if of_domains is None:
-        of_domains = find_by_domain(facts, context, complete_days(facts))
+        of_domains = _of_domains(domains(), context)
     of_all = [f for family in FAMILIES for rule in family.of_all for f in rule(facts, context)]
     found = [*of_all, *of_domains]
     if outside is not None and not outside.empty:
         found = _with_outside(found, facts, outside, context)
     known = {finding.fingerprint for finding in found}
-    ended = how_ended(facts, context)
+    ended = _how_ended(domains, context)
     found += [_last_seen(f) for f in before if f.fingerprint not in known and not ended(f)]
     reasons = {m.fingerprint: m.reason for m in mute if now.date() <= m.until}
     found = combine([replace(f, mute_reason=reasons.get(f.fingerprint)) for f in found], KINDS)
@@ -132,8 +134,11 @@ def find_by_domain(facts: Facts, context: Context, complete: pd.DataFrame) -> li
     `facts` may be those of some domains only, while `complete` (`complete_days`) needs the
     reports of all.
     """
+    return _of_domains(Domains(facts, complete), context)
+
+
+def _of_domains(domains: Domains, context: Context) -> list[Finding]:
     rules = [rule for family in FAMILIES for rule in family.of_domain]
-    domains = by_domain(facts, complete)
     gc.freeze()  # or each collection looks through the facts: a tenth of the time
     try:
         return [found for domain in domains for rule in rules for found in rule(domain, context)]
@@ -147,18 +152,21 @@ def how_ended(facts: Facts, context: Context) -> Callable[[Finding], str]:
     The facts show it: three complete days back within what was usual. A kind that is no state
     ends when it is not found.
     """
-    domains: dict[str, DomainFacts] = {}
+    return _how_ended(cache(lambda: Domains(facts, complete_days(facts))), context)
+
+
+def _how_ended(domains: Callable[[], Domains], context: Context) -> Callable[[Finding], str]:
+    known = cache(lambda: set(domains().names))
+    of = cache(lambda name: DomainFacts(name, domains()))
 
     def ended(finding: Finding) -> str:
         kind = KINDS.get(finding.kind)
         text = _(kind.resolved if kind else Kind.resolved)
         if kind is None or kind.ended is None or finding.subject == POOLED:
             return text
-        if not domains:
-            domains.update((d.name, d) for d in by_domain(facts, complete_days(facts)))
-        if finding.domain not in domains:
+        if finding.domain not in known():
             return text
-        return show_domains(kind.ended(finding, domains[finding.domain], context))
+        return show_domains(kind.ended(finding, of(finding.domain), context))
 
     return ended
 
