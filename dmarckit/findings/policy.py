@@ -316,9 +316,7 @@ def policy_ready(domain: DomainFacts, context: Context) -> list[Finding]:
     signed = model.share(total(own, own["da"]), total(own))
     if upper > _limit(step, limits) or (step.p == "reject" and signed < limits.ready_signed):
         return []
-    if own["disposition"].isin(c.BLOCKED).any() and any(
-        _loses_much(sent, limits) for _sender, sent in counts.groups(own, "sender")
-    ):
+    if any(_loses_much(sent, limits) for _sender, sent in counts.groups(own, "sender")):
         return []
     return [_ready(domain, context, step, rows, mine, upper)]
 
