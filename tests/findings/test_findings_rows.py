@@ -46,6 +46,14 @@ def test_rows_are_those_of_the_frame(frame: pd.DataFrame) -> None:
     assert some["day"].day_of_week.tolist() == same["day"].dt.day_of_week.tolist()
 
 
+def test_a_row_without_a_name_has_none_of_those_asked_for() -> None:
+    rows = Rows.of(pd.DataFrame({"sender": pd.Categorical(["a", None, "b"])}))
+    assert (rows["sender"] == "a").tolist() == [True, False, False]
+    assert (rows["sender"] == "unknown").tolist() == [False, False, False]
+    assert (rows["sender"] != "b").tolist() == [True, True, False]
+    assert rows["sender"].isin(["b", "unknown"]).tolist() == [False, False, True]
+
+
 def test_sums_and_groups_are_those_of_the_frame(frame: pd.DataFrame) -> None:
     rows = Rows.of(frame)
     for column in ("sender", "day", "text"):
