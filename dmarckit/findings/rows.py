@@ -251,7 +251,7 @@ def _timestamp(time: np.datetime64) -> pd.Timestamp:
 
 def _column(values: pd.Series[Any]) -> Any:
     if isinstance(values.array, pd.Categorical):
-        codes, names = values.array.codes, values.array.categories
+        codes, names = values.array.codes, [*values.array.categories]
         if len(codes) and codes.min() < 0:  # a row without a name has none of those asked for
             codes, names = np.where(codes < 0, len(names), codes), [*names, None]
         return Names(codes, _Known(names))
