@@ -112,6 +112,7 @@ from .text import (
     period as period,
     plural as plural,
     points as points,
+    public_suffixes as public_suffixes,
     rate_text as rate_text,
     short_day as short_day,
     short_days as short_days,

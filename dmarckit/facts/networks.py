@@ -21,9 +21,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from publicsuffixlist import PSLFILE, PublicSuffixList
 
-from dmarckit.core import MissingExtra, SettingsError, normalize_domain, one_line
+from dmarckit.core import (
+    MissingExtra,
+    SettingsError,
+    normalize_domain,
+    one_line,
+    public_suffixes,
+)
 
 
 class NetworkName(NamedTuple):
@@ -178,7 +183,7 @@ def _named(name: object, domain: object, asn: object) -> NetworkName | None:
     if not text:
         return None
     text += f" (AS{number})" if number.isdecimal() else ""
-    ours = domain if domain and _suffixes().privatesuffix(str(domain)) else None
+    ours = domain if domain and public_suffixes().privatesuffix(str(domain)) else None
     return NetworkName(text, str(ours) if ours else None)
 
 
@@ -216,15 +221,6 @@ def _name(entry: Mapping[str, object]) -> NetworkName | None:
     return _named(name, entry.get("as_domain"), asn)
 
 
-@lru_cache(maxsize=1)
-def _suffixes() -> PublicSuffixList:
-    lines = Path(PSLFILE).read_text("utf-8").splitlines()
-    rules = [line for line in lines if line and not line.startswith("//")]
-    # the library makes an A-label of each rule, also where there is nothing to make: half its time
-    rules += [rule.encode("idna").decode() for rule in rules if not rule.isascii()]
-    return PublicSuffixList(rules, accept_encoded_idn=False)
-
-
 @lru_cache(maxsize=1 << 18)
 def organisation(domain: str) -> str:
     """Return the organisational domain (RFC 7489 section 3.2); a public suffix is its own.
@@ -233,7 +229,7 @@ def organisation(domain: str) -> str:
     'example.co.uk'
     """
     name = normalize_domain(domain).lstrip(".")
-    return str(_suffixes().privatesuffix(name) or name)
+    return str(public_suffixes().privatesuffix(name) or name)
 
 
 def organisations(domains: pd.Series) -> pd.Series:

@@ -18,7 +18,15 @@ from xml.parsers.expat import ExpatError, errors
 
 import xmltodict
 
-from dmarckit.core import LimitExceeded, Limits, NotAReport, UnreadableReport, one_line, plural
+from dmarckit.core import (
+    LimitExceeded,
+    Limits,
+    NotAReport,
+    UnreadableReport,
+    one_line,
+    plural,
+    public_suffixes,
+)
 from dmarckit.reports.feed import NotWellFormed, RecordFeed, Tree, WrongRoot, watched
 from dmarckit.reports.model import (
     NOTHING_NAMED,
@@ -110,11 +118,8 @@ def with_domain(report: AggregateReport) -> AggregateReport:
     """
     if report.policy.domain is not None:
         return report
-    from publicsuffixlist import PublicSuffixList
-
-    suffixes = PublicSuffixList()
     names = {record.header_from for record in report.records if record.header_from}
-    found = {suffixes.privatesuffix(name) for name in names} - {None}
+    found = {public_suffixes().privatesuffix(name) for name in names} - {None}
     if len(found) != 1:
         return report
     domain = found.pop()

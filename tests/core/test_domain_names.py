@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from dmarckit.core import show_domain, show_domains
+import pytest
+from publicsuffixlist import PSLFILE, PublicSuffixList
+
+from dmarckit.core import normalize_domain, public_suffixes, show_domain, show_domains
 
 A = "xn--bcher-kva.example"
 U = "bücher.example"
@@ -56,3 +59,12 @@ def test_names_that_pass_for_others_keep_their_a_labels(name: str) -> None:
     )
     assert show_domain(a) == a
     assert show_domains(f"{a} fails") == f"{a} fails"
+
+
+def test_the_rules_of_suffixes_are_those_of_the_library() -> None:
+    library, own = PublicSuffixList(), public_suffixes()
+    assert public_suffixes() is own, "anybody may send reports that need it"
+    lines = Path(PSLFILE).read_text("utf-8").splitlines()
+    rules = [line.lstrip("!*.") for line in lines if line and not line.startswith("//")]
+    names = [f"mail.shop.{form}" for rule in rules for form in (rule, normalize_domain(rule))]
+    assert [own.privatesuffix(n) for n in names] == [library.privatesuffix(n) for n in names]

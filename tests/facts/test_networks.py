@@ -9,9 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from publicsuffixlist import PSLFILE, PublicSuffixList
 
-from dmarckit.core import normalize_domain
 from dmarckit.core.errors import MissingExtra, SettingsError
 from dmarckit.facts import networks
 from dmarckit.facts.networks import NetworkName, countries, inside, network_key, network_names
@@ -121,11 +119,3 @@ def test_a_missing_library_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingExtra, match=r"pip install 'dmarckit\[mmdb\]'"):
         network_names(["192.0.2.7"], Path("asn.mmdb"))
-
-
-def test_the_rules_of_suffixes_are_those_of_the_library() -> None:
-    library, own = PublicSuffixList(), networks._suffixes()
-    lines = Path(PSLFILE).read_text("utf-8").splitlines()
-    rules = [line.lstrip("!*.") for line in lines if line and not line.startswith("//")]
-    names = [f"mail.shop.{form}" for rule in rules for form in (rule, normalize_domain(rule))]
-    assert [own.privatesuffix(n) for n in names] == [library.privatesuffix(n) for n in names]
