@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
+from types import NoneType
 from typing import Any, Literal
 
 from dmarckit.reports import model
@@ -25,6 +27,14 @@ CSV_COLUMNS = (
 RECORD_COLUMNS = (
     *CSV_COLUMNS, "reporter", "domain", "header_from", "begin", "end", "disposition",
 )  # fmt: skip
+
+_OF_RECORD = (
+    "source_ip", "messages", "disposition", "dkim_aligned", "spf_aligned",
+    "header_from", "envelope_from", "envelope_to", "reasons", "dkim", "spf",
+)  # fmt: skip
+_record_values = attrgetter(*_OF_RECORD)
+_JSON_TYPES = {str, int, bool, NoneType}
+_values: dict[type[Any], Callable[[Any], tuple[Any, ...]]] = {}  # of a model's fields
 
 # What a spreadsheet takes for the start of a formula, ASCII and full-width (OWASP's list).
 _FORMULA_STARTS = frozenset("=+-@＝＋－＠\t\r\n")
@@ -105,10 +115,12 @@ def csv_cell(text: str | None) -> str:
     A formula gets an apostrophe in front. Control and bidirectional characters are shown as
     ``\uNNNN``. A semicolon is quoted too, since it may separate cells and let the rest run.
     """
-    clean = "".join(
-        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
-        for c in text or ""
-    )
+    clean = text or ""
+    if not clean.isprintable():
+        clean = "".join(
+            f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c
+            for c in clean
+        )
     if clean.lstrip()[:1] in _FORMULA_STARTS and clean.strip():
         clean = "'" + clean
     if _SEPARATORS.intersection(clean) or clean != clean.strip():
@@ -208,8 +220,7 @@ def json_text(value: Mapping[str, Any]) -> str:
 
 def record_json(record: Record) -> dict[str, Any]:
     """Return one record as the JSON object that stands in `records`."""
-    first = "source_ip messages disposition dkim_aligned spf_aligned"
-    return _fields(record, f"{first} header_from envelope_from envelope_to reasons dkim spf")
+    return dict(zip(_OF_RECORD, map(_plain, _record_values(record)), strict=True))
 
 
 def _fields(model: Any, names: str) -> dict[str, Any]:
@@ -219,10 +230,12 @@ def _fields(model: Any, names: str) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """Return models as dicts, tuples as lists, times as ISO 8601 in UTC, and all else as it is."""
-    if value is None or isinstance(value, str | int):
+    kind = type(value)
+    if kind in _JSON_TYPES:
         return value
-    if isinstance(value, Sequence):
+    if kind is tuple:
         return [_plain(each) for each in value]
-    if isinstance(value, datetime):
+    if kind is datetime:
         return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return {name: _plain(getattr(value, name)) for name in value.__slots__}
+    values = _values.get(kind) or _values.setdefault(kind, attrgetter(*kind.__slots__))
+    return dict(zip(kind.__slots__, map(_plain, values(value)), strict=True))
