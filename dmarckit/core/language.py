@@ -24,7 +24,7 @@ _here = threading.local()  # `name`: the language of this thread alone, within `
 
 
 def use(language: str) -> None:
-    """Return all texts from now on are in this language; English where a translation is missing.
+    """Write all texts in this language from now on, in English where a translation is missing.
 
     Raises ValueError for one that is not in `LANGUAGES`.
     """

@@ -233,8 +233,9 @@ def build_page(
             runs_on = own if manager is None else {"km": manager}
             executed = _execute(source, given, target, hidden, timeout=timeout, **runs_on)
     finally:
-        shutil.rmtree(home)  # of a run that failed, only the notebook is kept
-    shutil.rmtree(folder)
+        # of a run that failed, only the notebook is kept; what a cell started may still write
+        shutil.rmtree(home, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     given = redacted(given, hidden)
     values = {key: repr(given[key]) if key in given else known[key]["default"] for key in known}
     shown = {key: (value, known[key]["help"]) for key, value in values.items()}

@@ -210,10 +210,10 @@ class RecordSink(Protocol):
     """Takes the records of a report that is too large to be held."""
 
     def start(self) -> None:
-        """Return a report begins, or is read again: forget what was added before."""
+        """Begin a report, perhaps once more: forget what was added since the last one ended."""
 
     def add(self, records: Records) -> None:
-        """Return the next records, at most 10,000, in the report's order."""
+        """Take the next records, at most 10,000, in the report's order."""
 
 
 class RecordCollector:

@@ -94,7 +94,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Take a redirect for an error: it would become a GET, and go where nobody said."""
 
     def redirect_request(self, *_arguments: Any) -> None:
-        """Return no request."""
+        """Follow no redirect: return no request."""
 
 
 def _request(url: str, body: bytes, ident: str, settings: Settings) -> urllib.request.Request:

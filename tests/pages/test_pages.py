@@ -12,7 +12,7 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import nbformat
 import plotly.graph_objects as go
@@ -203,6 +203,25 @@ def test_a_kernel_ends_with_the_last_cell_and_nothing_of_it_stays(
     assert not ends.exists(), "a kernel that ends by itself can abort at its sockets"
     assert not list(temporary.iterdir())
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("cell", ["1 / 1", "1 / 0"])
+def test_a_home_in_which_something_still_writes_hides_no_outcome(
+    tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch, cell: str
+) -> None:
+    removing = os.rmdir
+
+    def rmdir(path: Any, **given: Any) -> None:
+        if str(path).endswith("kernel"):
+            raise OSError(errno.ENOTEMPTY, "Directory not empty")
+        removing(path, **given)
+
+    monkeypatch.setattr("os.rmdir", rmdir)
+    if cell == "1 / 1":
+        assert b"1.0" in built(tmp_path, cell).html
+    else:
+        with pytest.raises(PageError, match="ZeroDivisionError"):
+            built(tmp_path, cell)
 
 
 def test_a_cell_that_hangs_is_stopped(tmp_path: Path) -> None:
