@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import jinja2
 import nbformat
 import plotly.graph_objects as go
 import pytest
@@ -387,3 +388,26 @@ def test_notebooks_that_share_a_kernel_find_it_as_if_it_were_new(
     finally:
         kernel.close()
     assert not list(temporary.glob("dmarckit-kernel-*"))
+
+
+def test_templates_are_kept_compiled_where_there_is_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(use: str) -> str:
+        cache = page_html.CompiledTemplates(use)
+        loader = jinja2.DictLoader({"t": "{{ 1 + 1 }}"})
+        return jinja2.Environment(loader=loader, bytecode_cache=cache).get_template("t").render()
+
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    monkeypatch.setattr(page_html, "TEMPLATES", tmp_path)
+    assert shown("part") == shown("part") == shown("page") == "2"
+    kept = sorted((tmp_path / "__pycache__").iterdir())
+    assert [file.name.split("-")[:2] for file in kept] == [
+        ["page", dmarckit.__version__],
+        ["part", dmarckit.__version__],
+    ]
+    kept[1].write_bytes(b"something else")
+    assert shown("part") == "2"
+    # the parent is missing, as a folder would be that nobody may write
+    monkeypatch.setattr(page_html, "TEMPLATES", tmp_path / "other")
+    assert shown("part") == "2", "a place where nothing can be kept is no fault"
