@@ -17,6 +17,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -49,6 +50,10 @@ class StoredObject:
     modified: datetime = field(compare=False)  # UTC
 
 
+_PLAIN_KEY = re.compile(
+    r"(?!\.\.?(?:/|$))[\w!.=@,+-]+(?:/(?!\.\.?(?:/|$))[\w!.=@,+-]+)*", re.ASCII
+)
+"""keys that are paths as they are, for files as for obstore"""
 TEMPORARY = ".dmarckit-"  # files half written; never listed
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # some file systems have none
 
@@ -68,29 +73,29 @@ class FolderStorage:
         """Yield every file below `prefix`, in key order; links are followed, hidden files too."""
         top = self.root / prefix
         if top.is_file():
-            yield self._stored(top)
+            yield self._stored(top.as_posix(), top.stat())
         elif top.exists():
-            yield from self._walk(top)
+            yield from self._walk(top.as_posix().rstrip("/"))
         elif not (prefix and self.root.exists()):
             raise StorageError(f"folder {top} does not exist; create it or set another one")
 
-    def _walk(self, folder: Path) -> Iterator[StoredObject]:
+    def _walk(self, folder: str) -> Iterator[StoredObject]:
         try:
             # "a.b" sorts before "a/": as S3 lists keys
-            entries = sorted(os.scandir(folder), key=lambda e: e.name + ("/" if e.is_dir() else ""))
+            found = [(e.name + ("/" if e.is_dir() else ""), e) for e in os.scandir(folder or "/")]
         except OSError as error:
             raise StorageError(f"cannot list folder {folder}: {error.strerror}") from error
-        for entry in entries:
-            if entry.is_dir():
-                yield from self._walk(folder / entry.name)
-            elif entry.is_file() and not entry.name.startswith(TEMPORARY):
+        for name, entry in sorted(found, key=itemgetter(0)):
+            if name.endswith("/"):
+                yield from self._walk(f"{folder}/{entry.name}")
+            elif entry.is_file() and not name.startswith(TEMPORARY):
                 with contextlib.suppress(FileNotFoundError):  # it went meanwhile
-                    yield self._stored(folder / entry.name)
+                    yield self._stored(f"{folder}/{name}", entry.stat())
 
-    def _stored(self, path: Path) -> StoredObject:
-        status = path.stat()
+    def _stored(self, path: str, status: os.stat_result) -> StoredObject:
+        key = path.removeprefix(self._below)
         return StoredObject(
-            key=os.fsencode(path.as_posix().removeprefix(self._below)).decode("utf-8", "replace"),
+            key=key if key.isascii() else os.fsencode(key).decode("utf-8", "replace"),
             etag=f"{status.st_size:x}-{status.st_mtime_ns:x}",
             size=status.st_size,
             modified=datetime.fromtimestamp(status.st_mtime, UTC),
@@ -98,77 +103,101 @@ class FolderStorage:
 
     def get(self, key: str) -> bytes:
         """Return the file's bytes."""
+        path = self._path(key)
         try:
-            return self._path(key).read_bytes()
+            with open(path, "rb", buffering=0) as file:
+                return file.read()
         except FileNotFoundError as error:
             raise MissingObject(f"no file {one_line(key)} in {self.root}") from error
         except PermissionError as error:
             reason = "permission denied; let this user read the file"
-            raise RefusedObject(f"cannot read {self._path(key)}", reason, "EACCES") from error
+            raise RefusedObject(f"cannot read {path}", reason, "EACCES") from error
         except OSError as error:
-            raise StorageError(f"cannot read {self._path(key)}: {error.strerror}") from error
+            raise StorageError(f"cannot read {path}: {error.strerror}") from error
 
     def put(
         self, key: str, data: bytes, *, content_type: str, content_encoding: str | None = None
     ) -> None:
         """Write a temporary file, then rename it, so that no reader sees half a file."""
         with self._temporary(key, data) as (temporary, path):
-            temporary.replace(path)
+            os.replace(temporary, path)
 
     def put_new(self, key: str, data: bytes, *, content_type: str, private: bool = False) -> bool:
         """Give a temporary file its second name, which the system lets only one do."""
-        with self._temporary(key, data, 0o600 if private else 0o666) as (temporary, path):
+        mode = 0o600 if private else 0o666
+        with self._temporary(key, data, mode) as (temporary, path):
             try:
-                try:
-                    os.link(temporary, path)
-                except OSError as error:
-                    if error.errno not in NO_LINKS:
-                        raise
-                    _write_new(path, data, temporary.stat().st_mode)  # a reader may see half of it
+                os.link(temporary, path)
             except FileExistsError:
                 return False
+            except OSError as error:
+                if error.errno not in NO_LINKS:
+                    raise
+                try:
+                    _write_new(path, data, mode)  # a reader may see half of it
+                except FileExistsError:
+                    return False
+            finally:
+                os.unlink(temporary)
             return True
 
     def delete(self, key: str) -> None:
         """Remove the file."""
         path = self._path(key)
         try:
-            path.unlink(missing_ok=True)
+            os.unlink(path)
+        except FileNotFoundError:
+            return
         except OSError as error:
             raise StorageError(f"cannot delete {path}: {error.strerror}") from error
 
     @contextlib.contextmanager
-    def _temporary(self, key: str, data: bytes, mode: int = 0o666) -> Iterator[tuple[Path, Path]]:
-        """Return a file beside the key's that holds the data, and the key's own path."""
+    def _temporary(self, key: str, data: bytes, mode: int = 0o666) -> Iterator[tuple[str, str]]:
+        """Return a file beside the key's that holds the data, and the key's own path.
+
+        Whoever asks takes the file away, unless that fails.
+        """
         path = self._path(key)
-        temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+        folder = os.path.dirname(path)
+        temporary = f"{folder}/{TEMPORARY}{uuid.uuid4().hex}"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_new(temporary, data, mode)
+            try:
+                _write_new(temporary, data, mode)
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+                _write_new(temporary, data, mode)
             yield temporary, path
-        except OSError as error:
-            raise StorageError(
-                f"cannot write {path}: {error.strerror}; is the folder writable for this user?"
-            ) from error
-        finally:
+        except BaseException as error:
             with contextlib.suppress(OSError):
-                temporary.unlink()
+                os.unlink(temporary)
+            if isinstance(error, OSError):
+                raise StorageError(
+                    f"cannot write {path}: {error.strerror}; is the folder writable for this user?"
+                ) from error
+            raise
 
     def link(self, key: str, expires: int) -> str:
         """Return a file:// address; `expires` has no meaning in a folder."""
-        return self._path(key).as_uri()
+        return Path(self._path(key)).as_uri()
 
-    def _path(self, key: str) -> Path:
+    def _path(self, key: str) -> str:
+        if _PLAIN_KEY.fullmatch(key):  # paths as objects take longer than the files
+            return self._below + key
         path, depth = self.root / key, len(self.root.parts)
         if path.parts[:depth] != self.root.parts or ".." in path.parts[depth:]:
             raise StorageError(f"key {one_line(key)} points outside {self.root}")
-        return path
+        return str(path)
 
 
-def _write_new(path: Path, data: bytes, mode: int) -> None:
+def _write_new(path: str, data: bytes, mode: int) -> None:
     """Write a file that must not be there yet, with these rights and never more."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(data)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(descriptor, left) :]
+    finally:
+        os.close(descriptor)
 
 
 POOL = 32  # connections of one client; fetching uses as many threads at the most
@@ -182,8 +211,6 @@ _OF_OBJECT = frozenset({ARCHIVED, "AccessDenied", "403", "InvalidRequest", "Meth
 _CLIENT_SIDE = frozenset({"x-amz-key", "x-amz-key-v2", "x-amz-c"})
 
 
-# obstore takes these keys as they are
-_PLAIN_KEY = re.compile(r"(?!\.\.?(?:/|$))[\w!.=@,+-]+(?:/(?!\.\.?(?:/|$))[\w!.=@,+-]+)*", re.ASCII)
 WITHOUT_OBSTORE = "DMARCKIT_WITHOUT_OBSTORE"
 """environment variable that leaves everything to boto3, where it has any value"""
 LISTED = 1_000  # objects a request

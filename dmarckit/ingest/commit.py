@@ -254,6 +254,10 @@ class Commits:
             kind = CONTENT_TYPES[file[0].rpartition(".")[2]]
             storage.put(file[0], file[1], content_type=kind)
 
+        if not storage.remote:  # a folder takes one after the other faster
+            for file in files:
+                put(file)
+            return
         with ThreadPoolExecutor(POOL) as pool:
             list(pool.map(put, files))
 
