@@ -50,9 +50,7 @@ class StoredObject:
     modified: datetime = field(compare=False)  # UTC
 
 
-_PLAIN_KEY = re.compile(
-    r"(?!\.\.?(?:/|$))[\w!.=@,+-]+(?:/(?!\.\.?(?:/|$))[\w!.=@,+-]+)*", re.ASCII
-)
+_PLAIN_KEY = re.compile(r"(?!\.\.?(?:/|$))[\w!.=@,+-]+(?:/(?!\.\.?(?:/|$))[\w!.=@,+-]+)*", re.ASCII)
 """keys that are paths as they are, for files as for obstore"""
 TEMPORARY = ".dmarckit-"  # files half written; never listed
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)  # some file systems have none

@@ -45,7 +45,7 @@ from dmarckit.ingest.read import (
 from dmarckit.lake import Lake, month_of, table_of
 from dmarckit.reports import own_reporters
 
-CHUNK = 50  # mails a task: enough to hide what a task costs, few enough to lose little
+CHUNK = 200  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EVERYTHING = 20  # mails refused alike, after which all others would be

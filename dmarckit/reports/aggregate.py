@@ -326,9 +326,10 @@ def read_xml(
         sink.start()
     begun = next(source, b"")
     head: Any = None
-    if quick and (common := common_report(begun)):
+    if quick and (common := common_report(begun, encoding)):
+        head = common.tree
         with contextlib.suppress(ExpatError):  # the other way finds and names it
-            head = xmltodict.parse(common.head, encoding=encoding, xml_attribs=False)
+            head = head or xmltodict.parse(common.head, encoding=encoding, xml_attribs=False)
         if head and (more := next(source, None)) is not None:
             head, source = None, chain([more], source)
     if head and common:

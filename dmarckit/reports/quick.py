@@ -1,10 +1,9 @@
 """The common form of a report, read without a handler call for each of its tags.
 
-Nearly all records have one shape, and their inner blocks repeat from report to report: one regular
-expression takes them out of the bytes, and the blocks are looked up. `common_report` is for a
-document in which nothing else stands, and leaves its head to xmltodict alone; `QuickCut` takes the
-common records out of any other. All else goes on to expat: other shapes, attributes, entities, not
-ASCII, and what would leave a warning.
+Nearly all records have one shape, and what follows their counts repeats from report to report: it
+is looked up. `common_report` is for a document in which nothing else stands, and leaves a head that
+is more than plain elements to xmltodict; `QuickCut` takes the common records out of any other. All
+else goes on to expat: other shapes, attributes, entities, not ASCII, and what would leave a warning.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
+from xml.parsers.expat import ExpatError, ParserCreate
 
 from dmarckit.core import UnreadableReport
 from dmarckit.reports.feed import NAMESPACE_CHARACTERS, RecordFeed, Tree, add_element
@@ -27,23 +27,33 @@ HEAD_BYTES = 20_000  # longest head that is left to xmltodict alone
 RECORD_BYTES = 50_000  # longest record that is waited for when a chunk ends within it
 
 _TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
-_RECORD = re.compile(
-    rb"<record>\s*+<row>\s*+<source_ip>(" + _TEXT + rb"{1,60}+)</source_ip>"
+_SPACE = b" \t\r\n"
+
+
+def _compiled(pattern: bytes) -> re.Pattern[bytes]:
+    return re.compile(pattern.replace(rb"\s", b"[" + _SPACE + b"]"))  # XML's: no form feed
+
+
+_START = _compiled(
+    rb"\s*+<record>\s*+<row>\s*+<source_ip>(" + _TEXT + rb"{1,60}+)</source_ip>"
     rb"\s*+<count>([0-9]{1,15}+)</count>"
+)
+_BLOCKS = _compiled(
     rb"\s*+<policy_evaluated>((?:[^<]++|<(?!/policy_eval)){0,300}+)</policy_evaluated>\s*+</row>"
     rb"\s*+<identifiers>((?:[^<]++|<(?!/ident)){0,300}+)</identifiers>"
-    rb"\s*+<auth_results>((?:[^<]++|<(?!/auth)){0,300}+)</auth_results>\s*+</record>"
-    rb"(?:\s*+(?=<record>))?+"
+    rb"\s*+<auth_results>((?:[^<]++|<(?!/auth)){0,300}+)</auth_results>\s*+"
 )
-_HEAD = re.compile(
+_NEXT = _compiled(rb"\s*+(?=<record>)")
+_HEAD = _compiled(
     rb"(?:\xef\xbb\xbf)?(?:<\?xml [^<>]{1,100}\?>)?\s*+"
-    rb'<feedback(?:\s+[\w:]{1,20}="[!#-%(-;=?-~]{0,200}+")*+>(?:[^<]*+</?(?:version|report_metadata'
+    rb'(?P<root><feedback(?:\s+[\w:]{1,20}="[!#-%(-;=?-~]{0,200}+")*+>)'
+    rb"(?:[^<]*+</?(?:version|report_metadata"
     rb"|org_name|email|extra_contact_info|report_id|error|generator|date_range|begin|end"
     rb"|policy_published|domain|adkim|aspf|p|sp|np|pct|fo|testing|discovery_method)>){0,98}+[^<]*+"
 )
-_NAMESPACE = re.compile(rb'<feedback[^>]*?\sxmlns="([^"]*)"')
-_END = re.compile(rb"\s*+</feedback>\s*+")
-_TOKEN = re.compile(rb"\s*+(?:<([a-z_]{1,40}+)>(?:(" + _TEXT + rb"*+)</\1>)?|</([a-z_]{1,40}+)>)")
+_NAMESPACE = _compiled(rb'<feedback[^>]*?\sxmlns="([^"]*)"')
+_END = _compiled(rb"\s*+</feedback>\s*+")
+_TOKEN = _compiled(rb"\s*+(?:<([a-z_]{1,40}+)>(?:(" + _TEXT + rb"*+)</\1>)?|</([a-z_]{1,40}+)>)")
 _MARKUP = re.compile(rb"<[!?]")
 
 
@@ -51,11 +61,12 @@ class CommonReport(NamedTuple):
     """A report of the common form: the document without its records, and these."""
 
     head: bytes
+    tree: Tree | None  # what xmltodict would make of the head; None: that has to be asked
     namespace: str | None
     rows: list[Row]
 
 
-def common_report(document: bytes) -> CommonReport | None:
+def common_report(document: bytes, encoding: str = "utf-8") -> CommonReport | None:
     """Return a report whose whole document has the common form; None for all others."""
     at = document.find(b"<record>", 0, HEAD_BYTES)
     if at < 0 or not (begin := _HEAD.fullmatch(document, 0, at)):
@@ -65,7 +76,21 @@ def common_report(document: bytes) -> CommonReport | None:
         return None
     declared = _NAMESPACE.search(begin[0])
     namespace = declared[1].decode("ascii") if declared else ""
-    return CommonReport(begin[0] + document[at:], namespace[:NAMESPACE_CHARACTERS] or None, rows)
+    root = begin.end("root")
+    tree = _tree(begin[0], root) if _is_well_formed(begin[0][:root], encoding) else None
+    head = begin[0] + document[at:]
+    known = tree and {"feedback": tree}
+    return CommonReport(head, known, namespace[:NAMESPACE_CHARACTERS] or None, rows)
+
+
+@lru_cache(maxsize=256)
+def _is_well_formed(root: bytes, encoding: str) -> bool:
+    """Return True if expat takes a document's first bytes up to its root; few reporters differ."""
+    try:
+        ParserCreate(encoding).Parse(root + b"</feedback>", True)
+    except ExpatError:
+        return False
+    return True
 
 
 class QuickCut:
@@ -126,7 +151,7 @@ class QuickCut:
                     break
             at = waiting.find(b"<record>", end)
             between = waiting[end : at if at >= 0 else len(waiting)]
-            if between.strip():
+            if between.strip(_SPACE):
                 yield self._piece(between)
                 if not self._plain(between):
                     at = at if at >= 0 else len(waiting)
@@ -158,15 +183,16 @@ class QuickCut:
 def _rows(document: bytes, at: int) -> tuple[list[Row], int]:
     """Return the records from there on until one is out of the ordinary, and where that begins."""
     rows: list[Row] = []
-    while (found := _RECORD.match(document, at)) is not None:
-        sent, count, policy, names, checked = found.groups()
-        ip, evaluated = _plain_address(sent), _evaluated[policy]
-        identifiers, results = _identifiers[names], _results[checked]
-        if ip is None or evaluated is None or identifiers is None or results is None:
+    while (start := _START.match(document, at)) is not None:
+        sent, count = start.groups()
+        begin, end = start.end(), document.find(b"</record>", at)
+        ip, blocks = _plain_address(sent), _ends[document[begin:end]] if end > 0 else None
+        if ip is None or blocks is None:
             break
-        rows.append((ip, int(count), evaluated, identifiers, results))
-        at = found.end()
-    return rows, at
+        rows.append((ip, int(count), *blocks))
+        at = end + len(b"</record>")
+    following = _NEXT.match(document, at)
+    return rows, following.end() if following else at
 
 
 @lru_cache(maxsize=8192)
@@ -203,11 +229,30 @@ _identifiers = _Blocks(lambda tree: {"row": {"count": "0"}, "identifiers": tree}
 _results = _Blocks(lambda tree: {"row": {"count": "0"}, "auth_results": tree})
 
 
-def _tree(block: bytes) -> Tree | None:
+class _Ends(dict[bytes, tuple[Record, Record, Record] | None]):
+    """Record behind its count → records for its blocks; None when it is out of the ordinary."""
+
+    def __missing__(self, end: bytes) -> tuple[Record, Record, Record] | None:
+        made, found = None, _BLOCKS.fullmatch(end) if len(end) <= 3 * BLOCK_BYTES else None
+        if found:
+            evaluated, names, checked = found.groups()
+            blocks = _evaluated[evaluated], _identifiers[names], _results[checked]
+            if blocks[0] and blocks[1] and blocks[2]:
+                made = blocks[0], blocks[1], blocks[2]
+        if len(end) <= BLOCK_BYTES:
+            if len(self) >= REMEMBERED:
+                self.clear()
+            self[end] = made
+        return made
+
+
+_ends = _Ends()
+
+
+def _tree(block: bytes, at: int = 0) -> Tree | None:
     """Return the elements of a block, as `feed` makes them; None: not of the common form."""
     current: Tree = {}
     parents: list[tuple[Tree, bytes]] = []
-    at = 0
     while (token := _TOKEN.match(block, at)) is not None:
         at = token.end()
         opened, text, closed = token.groups()
@@ -224,4 +269,4 @@ def _tree(block: bytes) -> Tree | None:
             inner = current
             current, name = parents.pop()
             add_element(current, name.decode("ascii"), inner)
-    return current if not parents and not block[at:].strip() else None
+    return current if not parents and not block[at:].strip(_SPACE) else None

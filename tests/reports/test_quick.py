@@ -69,6 +69,9 @@ COMMON = {
     "an error": (b"</report_metadata>", b"<error>a</error>\n<error>b</error></report_metadata>"),
     "text around elements": (b"<policy_published>", b"between<policy_published>beside"),
     "an empty element": (b"<policy_published>", b"<policy_published><fo></fo>"),
+    "elements out of order": (b"</report_metadata>", b"</report_metadata><version>1</version>"),
+    "spaces around a text": (b"<org_name>", b"<org_name>  "),
+    "a line break in a text": (b"<org_name>", b"<org_name>\n"),
     "metadata twice": (b"<policy_published>", b"<report_metadata></report_metadata>\\g<0>"),
 }
 
@@ -121,6 +124,9 @@ WRONG = {
     "the end of CDATA": (b"<org_name>", b"<org_name>]]>"),
     "bytes that are no UTF-8": (b"<org_name>", b"<org_name>\xff"),
     "an odd declaration": (b'version="1.0"', b'version="0"'),
+    "a form feed between elements": (b"<org_name>", b"\x0c<org_name>"),
+    "a digit that begins a name": (b"<feedback", b'<feedback 1="a"'),
+    "an end too many": (b"</report_metadata>", b"</report_metadata></report_metadata>"),
 }
 
 
@@ -212,7 +218,9 @@ def test_any_damage_comes_out_the_same(data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(xml) - 1))
         end = at + data.draw(st.integers(0, 40))
-        xml[at:end] = data.draw(st.sampled_from([b"", b"<", b">", b"&", b" ", b"<record>", b"x"]))
+        xml[at:end] = data.draw(
+            st.sampled_from([b"", b"<", b">", b"&", b" ", b"<record>", b"x", b"\x0c", b"]]>"])
+        )
     assert_same(bytes(xml), data.draw(st.sampled_from([1 << 20, 100, 13])))
 
 
