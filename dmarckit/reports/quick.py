@@ -2,8 +2,9 @@
 
 Nearly all records have one shape, and what follows their counts repeats from report to report: it
 is looked up. `common_report` is for a document in which nothing else stands, and leaves a head that
-is more than plain elements to xmltodict; `QuickCut` takes the common records out of any other. All
-else goes on to expat: other shapes, attributes, entities, not ASCII, and what would leave a warning.
+is more than plain elements to xmltodict; `QuickCut` takes the common records out of any other.
+All else goes on to expat: other shapes, attributes, entities, not ASCII, and what would leave a
+warning.
 """
 
 from __future__ import annotations

@@ -23,7 +23,6 @@ from dmarckit.core.storage import (
     FolderStorage,
     S3Storage,
     Storage,
-    StoredObject,
     _credentials,
     open_storage,
 )

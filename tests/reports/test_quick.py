@@ -211,6 +211,9 @@ def test_any_report_comes_out_the_same(report: AggregateReport, size: int) -> No
     assert_same(report_xml(report), size)
 
 
+DAMAGE = [b"", b"<", b">", b"&", b" ", b"<record>", b"x", b"\x0c", b"]]>"]
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_any_damage_comes_out_the_same(data: st.DataObject) -> None:
