@@ -388,6 +388,37 @@ def test_a_process_ends_in_silence(command: str, tmp_path: Path) -> None:
     assert said == [], "such as libraries that miss their garbage"
 
 
+def process_of(work: str) -> subprocess.CompletedProcess[str]:
+    """A process whose command does this."""
+    code = (
+        "import atexit, sys, threading, time, dmarckit.cli.main as cli\n"
+        "from dmarckit.__main__ import run\n"
+        f"def main():\n    {work}\n"
+        "cli.main = main\nrun()"
+    )
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("status", [0, 1, 2])
+def test_a_process_ends_with_its_status_and_all_its_output(status: int) -> None:
+    ended = process_of(
+        "atexit.register(print, 'the end'); sys.stdout.write('x' * 1_000_000 + '\\n')\n"
+        f"    sys.exit({status})"
+    )
+    assert ended.stdout == "x" * 1_000_000 + "\nthe end\n"
+    assert (ended.returncode, ended.stderr) == (status, "")
+
+
+def test_a_process_ends_once_its_threads_have() -> None:
+    ended = process_of("threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()")
+    assert (ended.returncode, ended.stdout) == (0, "late\n")
+
+
+def test_a_process_whose_command_fails_says_why() -> None:
+    assert process_of("sys.exit('no such thing')").stderr == "no such thing\n"
+    assert "ZeroDivisionError" in process_of("1 / 0").stderr
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["findings", "--help"]])
 def test_help_is_quick_because_libraries_wait(arguments: list[str]) -> None:
     assert not HEAVY & loaded_modules(*arguments)
