@@ -98,7 +98,7 @@ def _print_jsonl(found: Found, spool: _JsonRecords) -> int:
             status = PROBLEMS
             out.write(reports.json_text(reports.unreadable_json(report, file)) + "\n")
             continue
-        text = reports.json_text(reports.report_json(report, file))
+        text = reports.report_text(report, file)
         if isinstance(report, reports.AggregateReport) and not _is_whole(report):
             before, _, after = text.partition('"records": []')
             out.write(before + '"records": [')

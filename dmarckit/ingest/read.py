@@ -55,11 +55,10 @@ from dmarckit.reports import (
     export_key,
     false_claim,
     holds_report,
-    json_text,
     read_object,
     read_reports,
     report_csv,
-    report_json,
+    report_text,
     with_domain,
 )
 
@@ -420,7 +419,7 @@ class _Reader:
         if exported and not path and (not wanted or (domain or "") in wanted):
             stem = export_key(report.reporter, domain, report.begin, report.end, uid, "")
             self._exports[uid] = {
-                f"{stem}json": json_text(report_json(report, key)).encode(),
+                f"{stem}json": report_text(report, key).encode(),
                 f"{stem}csv": report_csv(report).encode(),
             }
             self._spend(sum(map(len, self._exports[uid].values())))

@@ -10,6 +10,7 @@ from .export import (
     record_rows as record_rows,
     report_csv as report_csv,
     report_json as report_json,
+    report_text as report_text,
     unreadable_json as unreadable_json,
 )
 from .mail import read_mail as read_mail

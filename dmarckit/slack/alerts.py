@@ -130,7 +130,7 @@ def _alert(settings: Settings, lake: Lake, storage: core.Storage, rows: Sequence
     links: list[tuple[str, kit.StoredFile]] = []
     for row, report in zip(rows[:LINKED], found, strict=False):
         whose = kit.mrkdwn(_reporter(row), 60)
-        json_text = reports.json_text(reports.report_json(report, str(row["mail_key"])))
+        json_text = reports.report_text(report, str(row["mail_key"]))
         file = stored(row, "json", "application/json", json_text.encode())
         links.append((_("{reporter}: report as JSON").format(reporter=whose), file))
         csv_text = reports.report_csv(report)

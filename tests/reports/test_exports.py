@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
 
 from dmarckit.lake.rows import report_from_lake
 from dmarckit.reports.export import (
@@ -21,19 +23,23 @@ from dmarckit.reports.export import (
     json_text,
     report_csv,
     report_json,
+    report_text,
     unreadable_json,
 )
 from dmarckit.reports.model import (
+    AggregateReport,
     DkimResult,
     FailureReport,
     Policy,
     Reason,
+    Records,
     SpfResult,
     TlsFailure,
     TlsPolicy,
     TlsReport,
     Unreadable,
 )
+from tests.reports.test_read_property import reports
 from tests.support.frames import RECORD, REPORT
 from tests.support.model_builders import DAY, make_failing, make_record, make_report
 
@@ -43,6 +49,24 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 
 # --- JSON
+
+
+@given(reports())
+@settings(deadline=None)
+def test_the_text_of_a_report_is_its_json(report: AggregateReport) -> None:
+    for told in (report, replace(report, records=Records.of(report.records))):
+        assert report_text(told, "a.eml") == json_text(report_json(told, "a.eml"))
+
+
+def test_words_that_look_like_its_records_stay_where_they_are() -> None:
+    report = make_report(make_record(messages=3), reporter='"records": []')
+    assert json.loads(report_text(report, '"records": []')) == report_json(report, '"records": []')
+
+
+def test_blocks_of_another_report_are_not_taken_for_its_own() -> None:
+    for number in range(50):  # objects take the place of those that are gone
+        report = make_report(make_record(header_from=f"{number}.example"), make_failing())
+        assert report_text(report, "f") == json_text(report_json(report, "f"))
 
 
 def test_an_aggregate_report_as_json() -> None:
