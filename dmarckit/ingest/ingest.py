@@ -42,13 +42,14 @@ from dmarckit.ingest.read import (
     read_chunk,
     unreadable,
 )
-from dmarckit.lake import Lake, month_of, table_of
+from dmarckit.lake import Lake, month_of, table_of_json
 from dmarckit.reports import own_reporters
 
 CHUNK = 200  # mails a task: enough to hide what a task costs, few enough to lose little
 ALONE_BELOW = 3_000  # new mails that this process has read before another has started
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 EVERYTHING = 20  # mails refused alike, after which all others would be
+IN_A_ROW = 50  # that must be refused where others could be read, unless a chunk has fewer
 APART_BYTES = 600_000_000  # memory for reading mails that may have ended a run
 READING = "reading"  # folder in the lake's, of notes of what is being read
 NOTED_AHEAD = 500  # mails that a note is about beyond those that are read now
@@ -187,14 +188,14 @@ def new_objects(
     schema = pa.schema(
         {"key": pa.string(), "etag": pa.string(), "size": pa.int64(), "modified": pa.int64()}
     )
-    batches, listing = [table_of((), schema)], selection.list(mails)
+    batches, listing = [table_of_json((), schema)], selection.list(mails)
     while items := list(itertools.islice(listing, LISTED)):
-        times = ((item.modified - EPOCH) // timedelta(microseconds=1) for item in items)
         rows = (
-            {"key": item.key, "etag": item.etag, "size": item.size, "modified": modified}
-            for item, modified in zip(items, times, strict=True)
+            f'{{"key": {json.dumps(item.key)}, "etag": {json.dumps(item.etag)}, '
+            f'"size": {item.size}, "modified": {(item.modified - EPOCH) // MICROSECOND}}}'
+            for item in items
         )
-        batches.append(table_of(rows, schema))
+        batches.append(table_of_json(rows, schema))
     listed = pa.concat_tables(batches)  # a place that is not there is said before the lake's
     with lake.session("mails") as connection:
         connection.register("listed", listed)
@@ -203,7 +204,7 @@ def new_objects(
     lake.write.forget_mails([key for key, _, _, _, again in found if again])
     # Amazon lists in key order; some other S3 servers do so only folder by folder
     return [
-        StoredObject(key, etag, size, EPOCH + timedelta(microseconds=modified))
+        StoredObject(key, etag, size, EPOCH + modified * MICROSECOND)
         for key, etag, size, modified, _ in found
     ]
 
@@ -269,13 +270,13 @@ class _Refusals:
         self._mails = 0
 
     def check(self, chunk: Chunk) -> None:
-        """Raise StorageError when the first mails, or all of a long chunk, are refused alike."""
+        """Raise StorageError when the first mails, or the last of a chunk, are refused alike."""
         new = [m for m in chunk.mails if (m.object.key, m.object.etag) not in self._again]
         self._mails += len(new)
         self._codes.update(mail.refusal for mail in new)
         first = len(self._first) < EVERYTHING
         self._first += new[: EVERYTHING - len(self._first)]
-        for mails in (self._first if first else [], new):
+        for mails in (self._first if first else [], new[-IN_A_ROW:]):
             codes = {mail.refusal for mail in mails}
             if len(mails) >= EVERYTHING and len(codes) == 1 and not codes & {"", core.ARCHIVED}:
                 self._end(mails[0])

@@ -56,4 +56,4 @@ from .schema import (
     SENDERS as SENDERS,
     TABLES as TABLES,
 )
-from .write import JOIN as JOIN, MADE_FROM as MADE_FROM, table_of as table_of
+from .write import JOIN as JOIN, MADE_FROM as MADE_FROM, table_of_json as table_of_json

@@ -273,16 +273,22 @@ def no_rows(schema: pa.Schema) -> pa.Table:
 
 
 def table_of(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Return rows of Python values, times in UTC, as a table.
-
-    By way of JSON: from Python's objects pyarrow makes arrays only after it has loaded pandas.
-    """
-    from pyarrow.json import ParseOptions, ReadOptions, read_json
+    """Return rows of Python values, times in UTC, as a table."""
 
     def text(time: datetime) -> str:
         return time.astimezone(UTC).replace(tzinfo=None).isoformat()
 
-    lines = "\n".join(json.dumps(row, default=text) for row in rows).encode()
+    return table_of_json((json.dumps(row, default=text) for row in rows), schema)
+
+
+def table_of_json(objects: Iterable[str], schema: pa.Schema) -> pa.Table:
+    """Return JSON objects, one a row, as a table.
+
+    From Python's objects pyarrow makes arrays only after it has loaded pandas.
+    """
+    from pyarrow.json import ParseOptions, ReadOptions, read_json
+
+    lines = "\n".join(objects).encode()
     if not lines:
         return no_rows(schema)
     return read_json(

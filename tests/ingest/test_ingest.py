@@ -287,6 +287,7 @@ def test_a_crash_at_any_write_leaves_the_same_tables_after_the_next_run(
 ) -> None:
     settings = settings_for(str(tmp_path / "home"), mail=str(tmp_path / "mails"), exports="none")
     fill(FolderStorage(tmp_path / "mails"), sample)
+    monkeypatch.setattr("dmarckit.ingest.ingest.CHUNK", 50)
     monkeypatch.setattr("dmarckit.ingest.commit.BATCH_MAILS", 70)
     at = 0
     while crashes(settings, monkeypatch, at + 1, before=before):
