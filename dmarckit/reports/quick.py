@@ -20,7 +20,7 @@ from dmarckit.core import UnreadableReport
 from dmarckit.reports.feed import NAMESPACE_CHARACTERS, RecordFeed, Tree, add_element
 from dmarckit.reports.model import Record, Row
 from dmarckit.reports.records import RecordMaker
-from dmarckit.reports.values import KNOWN, Warnings, address
+from dmarckit.reports.values import IPV4, KNOWN, Warnings, address
 
 REMEMBERED = 10_000  # blocks of each kind that are remembered; then all are forgotten
 BLOCK_BYTES = 2_000  # longest block that is read here
@@ -199,7 +199,10 @@ def _rows(document: bytes, at: int) -> tuple[list[Row], int]:
 @lru_cache(maxsize=8192)
 def _plain_address(sent: bytes) -> str | None:
     """Return an address; None: it is out of the ordinary."""
-    ip, wrong = address(sent.decode("ascii").strip())
+    text = sent.decode("ascii").strip()
+    if IPV4.fullmatch(text):
+        return text
+    ip, wrong = address(text)
     return None if wrong else ip or None
 
 

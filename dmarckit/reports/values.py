@@ -21,7 +21,7 @@ CACHED_CHARACTERS = 100  # longest text whose address is remembered; longer ones
 FIELD_CHARACTERS = 1_000  # of a field of a record, a TLS report or a failure report
 LATEST = datetime(2262, 1, 1, tzinfo=UTC)  # nanosecond timestamps end in 2262
 
-_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
+IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:\.(?!$)|$)){4}", re.ASCII)
 _GROUPED = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _DECIMAL = re.compile(r"([0-9]{1,20})\.[0-9]*")
 
@@ -175,7 +175,7 @@ def noted_address(
 
 @lru_cache(maxsize=8192)
 def _address(text: str) -> tuple[str, str | None]:
-    if _IPV4.fullmatch(text):
+    if IPV4.fullmatch(text):
         return text, None
     bare = text.strip("[]").removeprefix("IPv6:").removeprefix("ipv6:")
     try:
@@ -189,7 +189,7 @@ def _address(text: str) -> tuple[str, str | None]:
 
 def _not_an_address(text: str) -> tuple[str, str]:
     host, _, port = text.partition("/" if "/" in text else ":")
-    if _IPV4.fullmatch(host) and port.isdecimal() and port.isascii():
+    if IPV4.fullmatch(host) and port.isdecimal() and port.isascii():
         return host, f"read as {quoted(host)}"
     return text, "is not an IP address, kept as sent"
 
