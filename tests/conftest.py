@@ -85,13 +85,15 @@ def storage(home: str) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedPages:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedPages]:
     """Finished pages by name, each made once, whatever number of test processes there is."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = shared / "finished-pages"
     folder.mkdir(exist_ok=True)
-    return FinishedPages(folder)
+    pages = FinishedPages(folder)
+    yield pages
+    pages.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pyarrow as pa
 
 from dmarckit.core.language import current_language, use
+from dmarckit.core.settings import CONFIG_VARIABLE
 from dmarckit.core.storage import StoredObject
 from dmarckit.lake.lake import Lake
 from dmarckit.lake.rows import tls_rows
 from dmarckit.lake.schema import TLS
 from dmarckit.pages import index
-from dmarckit.pages.build import build_page
+from dmarckit.pages.build import SharedKernel, build_page
 from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
@@ -32,8 +36,9 @@ HOSTILE = (
 LAKES = ("demo", "empty", "hostile")
 NOTEBOOKS = ("overview", "domain", "sender", "report", "explore", "tls", "requirements")
 NOTEBOOKS += ("postmaster", "index")
-PAGES = [f"{notebook}-{lake}" for notebook in NOTEBOOKS for lake in LAKES]
-JAPANESE = [f"{notebook}-{lake}-ja" for notebook in NOTEBOOKS for lake in LAKES[:2]]
+# those of one lake behind one another: they share a kernel
+PAGES = [f"{notebook}-{lake}" for lake in LAKES for notebook in NOTEBOOKS]
+JAPANESE = [f"{notebook}-{lake}-ja" for lake in LAKES[:2] for notebook in NOTEBOOKS]
 TITLES = {
     "overview": "DMARC overview",
     "domain": "DMARC of <script>document.title='run'</script>",
@@ -87,20 +92,38 @@ def runs(hostile_text: str = "") -> list[dict[str, Any]]:
 
 
 class FinishedPages:
-    """Makes each page once, below a folder that test processes may share."""
+    """Makes each page once, below a folder that test processes may share.
+
+    Pages of one lake in one language are made on one kernel: a kernel's start is half a page.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._kernel: tuple[tuple[str, str], SharedKernel] | None = None
 
     def __call__(self, name: str) -> Path:
         """The file of a page such as ``overview-demo`` or ``domain-empty-ja``."""
         path = self._folder / f"{name}.html"
-        if not path.exists():
-            notebook, lake, tongue = (*name.split("-"), "en")[:3]
-            half = path.with_suffix(f".{uuid.uuid4().hex}")
-            half.write_bytes(self._in_language(tongue, notebook, lake))
-            half.replace(path)
+        with self._alone(name):
+            if not path.exists():
+                notebook, lake, tongue = (*name.split("-"), "en")[:3]
+                half = path.with_suffix(f".{uuid.uuid4().hex}")
+                half.write_bytes(self._in_language(tongue, notebook, lake))
+                half.replace(path)
         return path
+
+    def close(self) -> None:
+        """End the kernel, if there is one."""
+        if self._kernel:
+            self._kernel[1].close()
+            self._kernel = None
+
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> Iterator[None]:
+        """Let no other test process make what is made here; it waits and finds it made."""
+        with (self._folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _in_language(self, tongue: str, notebook: str, lake: str) -> bytes:
         before = current_language()
@@ -125,13 +148,26 @@ class FinishedPages:
         if lake == "hostile" and notebook in ("domain", "sender"):
             given["domain"] = HOSTILE
         config = str(self._lake(lake))
-        return build_page(FOLDER / f"{notebook}.ipynb", given, config=config, now=NOW).html
+        with mock.patch.dict(os.environ, {CONFIG_VARIABLE: config}):  # the kernel's
+            kernel = self._shared(lake, current_language())
+            source = FOLDER / f"{notebook}.ipynb"
+            return build_page(source, given, config=config, now=NOW, kernel=kernel).html
+
+    def _shared(self, lake: str, tongue: str) -> SharedKernel:
+        """The kernel of a lake and a language: it is given its settings when it starts."""
+        if self._kernel is None or self._kernel[0] != (lake, tongue):
+            self.close()
+            self._kernel = (lake, tongue), SharedKernel()
+        return self._kernel[1]
 
     def _lake(self, name: str) -> Path:
-        home = self._folder / "lakes" / name
-        settings = home / "dmarckit.toml"
-        if settings.exists():
-            return settings
+        settings = self._folder / "lakes" / name / "dmarckit.toml"
+        with self._alone(f"lake-{name}"):
+            if not settings.exists():
+                self._make_lake(name, settings.parent)
+        return settings
+
+    def _make_lake(self, name: str, home: Path) -> None:
         half = home.with_name(f"{name}-{uuid.uuid4().hex}")
         rows = {
             "demo": lambda: frames.lake(days=60, domains=3, reporters=4),
@@ -147,8 +183,6 @@ class FinishedPages:
             lake = Lake(str(half / "lake"))
             lake.write.append_new("tls", table)
             keep(lake, *faulty(text or "brand1.example", text))
-        settings_there = half / "dmarckit.toml"
-        settings_there.write_text(f'home = "{home.as_posix()}"\n', encoding="utf-8")
-        with contextlib.suppress(OSError):  # another process was faster
-            half.rename(home)
-        return settings
+        settings = half / "dmarckit.toml"
+        settings.write_text(f'home = "{home.as_posix()}"\n', encoding="utf-8")
+        half.rename(home)
