@@ -290,7 +290,7 @@ def test_an_outage_holds_the_batch_until_it_is_over(
 
     monkeypatch.setattr(arrivals, "ingest_mails", away)
     monkeypatch.setattr(S3Storage, "list", silent)
-    monkeypatch.setattr("dmarckit.core.retry.PAUSES", (0.8, 0.8, 0.8))
+    monkeypatch.setattr("dmarckit.core.PAUSES", (0.8, 0.8, 0.8))
     assert world.watch().outcomes == {"stored": 1}
     assert world.queue.left() == world.queue.dead() == 0
 
@@ -302,7 +302,7 @@ def test_an_outage_that_lasts_ends_a_watcher_of_cron_and_keeps_the_message(
         raise LakeError("the lake is away")
 
     monkeypatch.setattr(arrivals, "ingest_mails", away)
-    monkeypatch.setattr("dmarckit.core.retry.PAUSES", (0.01,))
+    monkeypatch.setattr("dmarckit.core.PAUSES", (0.01,))
     world.arrive("one")
     with pytest.raises(LakeError, match="away"):
         world.watch()
