@@ -18,6 +18,7 @@ from dmarckit.core.language import use
 from dmarckit.core.storage import Storage, open_storage
 from dmarckit.demo.server import S3Server, available, s3_server
 from tests.support.finished_pages import FinishedPages
+from tests.support.once import Once
 
 
 @pytest.fixture(autouse=True)
@@ -85,13 +86,17 @@ def storage(home: str) -> Storage:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FinishedPages]:
-    """Finished pages by name, each made once, whatever number of test processes there is."""
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """What takes long to make is made once, whatever number of test processes there is."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "finished-pages"
-    folder.mkdir(exist_ok=True)
-    pages = FinishedPages(folder)
+    return Once(shared / "once")
+
+
+@pytest.fixture(scope="session")
+def finished(once: Once) -> Iterator[FinishedPages]:
+    """Finished pages by name, each made once."""
+    pages = FinishedPages(once)
     yield pages
     pages.close()
 

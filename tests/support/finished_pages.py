@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
-import uuid
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,6 +22,7 @@ from dmarckit.reports.model import TlsFailure, TlsPolicy, TlsReport
 from tests.pages.test_notebooks import FOLDER
 from tests.support import frames
 from tests.support.lakes import day
+from tests.support.once import Once
 from tests.support.outside_rows import faulty, keep
 
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
@@ -51,6 +48,10 @@ TITLES = {
     "index": "dmarckit pages",
 }
 """how the titles of the hostile pages begin"""
+AUDITED = [f"{notebook}-demo" for notebook in TITLES]
+AUDITED += ["overview-empty", "domain-empty", "sender-empty", "index-empty"]
+AUDITED += ["overview-demo-ja", "sender-demo-ja", "index-demo-ja"]
+"""pages whose every colour, name and role is looked at"""
 
 
 def hostile() -> tuple[Any, Any, Any]:
@@ -97,33 +98,23 @@ class FinishedPages:
     Pages of one lake in one language are made on one kernel: a kernel's start is half a page.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, once: Once) -> None:
+        self._once = once
         self._kernel: tuple[tuple[str, str], SharedKernel] | None = None
 
     def __call__(self, name: str) -> Path:
         """The file of a page such as ``overview-demo`` or ``domain-empty-ja``."""
-        path = self._folder / f"{name}.html"
-        with self._alone(name):
-            if not path.exists():
-                notebook, lake, tongue = (*name.split("-"), "en")[:3]
-                half = path.with_suffix(f".{uuid.uuid4().hex}")
-                half.write_bytes(self._in_language(tongue, notebook, lake))
-                half.replace(path)
-        return path
+        notebook, lake, tongue = (*name.split("-"), "en")[:3]
+        return self._once(
+            f"finished-pages/{name}.html",
+            lambda path: path.write_bytes(self._in_language(tongue, notebook, lake)),
+        )
 
     def close(self) -> None:
         """End the kernel, if there is one."""
         if self._kernel:
             self._kernel[1].close()
             self._kernel = None
-
-    @contextlib.contextmanager
-    def _alone(self, name: str) -> Iterator[None]:
-        """Let no other test process make what is made here; it waits and finds it made."""
-        with (self._folder / f"{name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
     def _in_language(self, tongue: str, notebook: str, lake: str) -> bytes:
         before = current_language()
@@ -161,28 +152,25 @@ class FinishedPages:
         return self._kernel[1]
 
     def _lake(self, name: str) -> Path:
-        settings = self._folder / "lakes" / name / "dmarckit.toml"
-        with self._alone(f"lake-{name}"):
-            if not settings.exists():
-                self._make_lake(name, settings.parent)
-        return settings
+        """The settings of a lake."""
+        home = self._once(f"lakes/{name}", lambda folder: make_lake(name, folder))
+        text = f'home = "{home.as_posix()}"\n'
+        return self._once(f"lakes/{name}.toml", lambda file: file.write_text(text, "utf-8"))
 
-    def _make_lake(self, name: str, home: Path) -> None:
-        half = home.with_name(f"{name}-{uuid.uuid4().hex}")
-        rows = {
-            "demo": lambda: frames.lake(days=60, domains=3, reporters=4),
-            "empty": lambda: (frames.records(), frames.reports(), frames.mails()),
-            "hostile": hostile,
-        }[name]()
-        frames.fill(half, *rows)
-        if name != "empty":
-            text = HOSTILE if name == "hostile" else ""
-            reports = [tls_report(ago, text) for ago in range(1, 20)]
-            made = [row for n, r in enumerate(reports) for row in tls_rows(r, f"mail/tls{n}")]
-            table = pa.Table.from_pylist(made, schema=TLS.schema)
-            lake = Lake(str(half / "lake"))
-            lake.write.append_new("tls", table)
-            keep(lake, *faulty(text or "brand1.example", text))
-        settings = half / "dmarckit.toml"
-        settings.write_text(f'home = "{home.as_posix()}"\n', encoding="utf-8")
-        half.rename(home)
+
+def make_lake(name: str, home: Path) -> None:
+    """The lake of that name below a folder."""
+    rows = {
+        "demo": lambda: frames.lake(days=60, domains=3, reporters=4),
+        "empty": lambda: (frames.records(), frames.reports(), frames.mails()),
+        "hostile": hostile,
+    }[name]()
+    frames.fill(home, *rows)
+    if name != "empty":
+        text = HOSTILE if name == "hostile" else ""
+        reports = [tls_report(ago, text) for ago in range(1, 20)]
+        made = [row for n, r in enumerate(reports) for row in tls_rows(r, f"mail/tls{n}")]
+        table = pa.Table.from_pylist(made, schema=TLS.schema)
+        lake = Lake(str(home / "lake"))
+        lake.write.append_new("tls", table)
+        keep(lake, *faulty(text or "brand1.example", text))
