@@ -4,52 +4,64 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from dmarckit.core.settings import Settings
 from dmarckit.core.window import last_days
-from dmarckit.demo.traffic import reports
+from dmarckit.demo.traffic import GeneratedReport
 from dmarckit.facts.lake import open_lake
 from dmarckit.findings.analysis import Analysis
 from dmarckit.pages.build import find_notebook
 from dmarckit.pages.page import SECTIONS, Page
 from tests.scenarios.all import SCENARIOS
 from tests.scenarios.analysis import Analysis as Seen
-from tests.scenarios.harness import SEED, Score, compare_findings, play, settings_of
+from tests.scenarios.harness import Score, compare_findings, play, settings_of, written
 from tests.scenarios.reference import classified
-from tests.scenarios.scenario import END, NOW, UNTOLD, Expect, Scenario, run
+from tests.scenarios.scenario import NOW, UNTOLD, Expect, Scenario, run
 from tests.scenarios.score import summary
 
-each_scenario = pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS.keys())
+
+@pytest.fixture(scope="module", params=SCENARIOS.values(), ids=SCENARIOS.keys())
+def scenario(request: pytest.FixtureRequest) -> Scenario:
+    """Each scenario; its tests run one after the other."""
+    found: Scenario = request.param
+    return found
 
 
-@each_scenario
-def test_findings_and_classes(scenario: Scenario, tmp_path: Path) -> None:
-    score = play(scenario, tmp_path)
+@pytest.fixture(scope="module")
+def made(scenario: Scenario) -> list[GeneratedReport]:
+    """What is written in it, for all its tests."""
+    return written(scenario)
+
+
+def test_findings_and_classes(
+    scenario: Scenario, made: list[GeneratedReport], tmp_path: Path
+) -> None:
+    score = play(scenario, tmp_path, made)
     assert not score.mismatches, "\n".join([scenario.why, *map(str, score.mismatches)])
     assert score.analysis is not None
     _build_sections(scenario, settings_of(scenario, tmp_path), score.analysis)
 
 
 def _build_sections(scenario: Scenario, settings: Settings, analysis: Analysis) -> None:
-    """Build every section of the overview, and of one of the other pages by turns.
+    """Build every section of one of the pages.
 
-    A scenario's place in the list decides which: all pages of all scenarios take ten minutes.
+    A scenario's place in the list decides which: each page is built of dozens of them, and all
+    pages of all scenarios would take as long as all other tests.
     """
     window, lake = last_days(scenario.window, today=analysis.now.date()), open_lake(settings)
     outside = () if analysis.outside.empty else ("requirements", "postmaster")
     domain = scenario.domains[0].name
-    others = [("domain", domain), ("sender", domain), *((name, "") for name in ("tls", *outside))]
-    turn = list(SCENARIOS).index(scenario.name) % len(others)
-    for notebook, about in (("overview", ""), others[turn]):
-        page = Page(settings, lake, window, domain=about)
-        page.analysis = analysis
-        called = re.findall(r"page\.(\w+)\(", find_notebook(notebook).read_text())
-        for name in sorted(set(SECTIONS).intersection(called)):
-            assert getattr(page, name)()._repr_mimebundle_(), (notebook, name)
+    names = [("overview", ""), ("domain", domain), ("sender", domain), ("tls", "")]
+    names += [(notebook, "") for notebook in outside]
+    notebook, about = names[list(SCENARIOS).index(scenario.name) % len(names)]
+    page = Page(settings, lake, window, domain=about)
+    page.analysis = analysis
+    called = re.findall(r"page\.(\w+)\(", find_notebook(notebook).read_text())
+    for name in sorted(set(SECTIONS).intersection(called)):
+        assert getattr(page, name)()._repr_mimebundle_(), (notebook, name)
 
 
 KINDS = (
@@ -100,11 +112,8 @@ def test_what_is_missing_and_what_is_too_much_is_told() -> None:
     assert "recall 0.0 %" in summary([score])
 
 
-@each_scenario
-def test_the_truth_follows_the_rules(scenario: Scenario) -> None:
-    days, start = scenario.days, END - timedelta(scenario.days)
-    made = reports(scenario.domains, scenario.flows, scenario.reporters, start, days, SEED)
-    kept = list(scenario.change(made))
+def test_the_truth_follows_the_rules(scenario: Scenario, made: list[GeneratedReport]) -> None:
+    kept = list(scenario.change(list(made)))
     truths = [t for g in kept for t in g.truth if t.messages]
     want, found = Counter[str](), Counter[str]()
     declared, now = scenario.settings.get("senders", ()), scenario.runs[-1].now

@@ -38,7 +38,7 @@ START = datetime(2026, 2, 10, 12, tzinfo=UTC)
 DAYS = 90
 END = START + DAYS * DAY
 SLACK_IS_DOWN = (START + 20 * DAY, START + 21 * DAY)
-S3_IS_ILL = (START + 40 * DAY, START + 62 * DAY)  # Berlin's clock changes in these weeks
+S3_IS_ILL = (START + 46 * DAY, START + 60 * DAY)  # Berlin's clock changes in these weeks
 SCHEDULES = [
     Schedule(
         name="alerts",
@@ -76,7 +76,7 @@ def live(world: World, chaos: bool) -> None:
         world.slack.down = {CHANNEL} if chaos and within(moment, SLACK_IS_DOWN) else set()
         faults.errors = world.error_rate if chaos and within(moment, S3_IS_ILL) else 0.0
         faults.kill_posting = 0.1 if chaos else 0.0
-        if chaos and faults.kill_in is None and chance.random() < 0.04:
+        if chaos and faults.kill_in is None and chance.random() < 0.03:
             faults.kill_in = chance.randrange(60)
         world.look()
 

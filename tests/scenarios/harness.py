@@ -68,21 +68,20 @@ def settings_of(scenario: Scenario, folder: Path) -> Settings:
     )
 
 
-def play(scenario: Scenario, folder: Path, seed: int = SEED) -> Score:
-    """Run the scenario in an empty folder."""
+def written(scenario: Scenario, seed: int = SEED) -> list[GeneratedReport]:
+    """All that reporters write in a scenario, before anything happens to it on its way."""
+    first = END - timedelta(scenario.days)
+    return reports(scenario.domains, scenario.flows, scenario.reporters, first, scenario.days, seed)
+
+
+def play(scenario: Scenario, folder: Path, made: Sequence[GeneratedReport] | None = None) -> Score:
+    """Run the scenario in an empty folder, with what is `written` in it."""
     settings = settings_of(scenario, folder)
     (folder / "mail").mkdir(parents=True, exist_ok=True)
     scenario.outside(Lake(settings.lake_url))
-    made = reports(
-        scenario.domains,
-        scenario.flows,
-        scenario.reporters,
-        END - timedelta(scenario.days),
-        scenario.days,
-        seed,
-    )
-    kept = list(scenario.change(made))
-    others = scenario.mails(made)
+    made = written(scenario) if made is None else made
+    kept = list(scenario.change(list(made)))
+    others = scenario.mails(list(made))
     score = Score(scenario.name)
     since = datetime(1970, 1, 1, tzinfo=UTC)
     for number, look in enumerate(scenario.runs, 1):

@@ -25,6 +25,7 @@ from nbformat.v4 import new_notebook
 from dmarckit.core.errors import DmarckitError, JobBusy, LakeError, StorageError
 from dmarckit.core.settings import Settings, load_settings
 from dmarckit.core.storage import FolderStorage
+from dmarckit.ingest import commit
 from dmarckit.jobs import serverless
 from dmarckit.jobs.run import run_job
 from dmarckit.jobs.runner import Runner
@@ -125,6 +126,7 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
         wrap(Writer, name, LakeError)
     wrap(Lake, "snapshot", LakeError)
     wrap(outbox, "post_message", None)
+    monkeypatch.setattr(commit, "AGAIN", (0.0, 0.0))  # seconds by a clock that nobody moves
     monkeypatch.setattr(build, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
     monkeypatch.setattr("dmarckit.pages.refresh_index", lambda _: None)
