@@ -19,6 +19,7 @@ from dmarckit.core.storage import Storage, open_storage
 from dmarckit.demo.server import S3Server, available, s3_server
 from tests.support.finished_pages import FinishedPages
 from tests.support.once import Once
+from tests.support.telling import leave_out_charts
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def storage(home: str) -> Storage:
     """An empty storage, a folder, then a bucket."""
     return open_storage(f"{home}/things")
+
+
+@pytest.fixture
+def undrawn_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The charts of messages are a few bytes: to draw one takes longer than all else of a run."""
+    leave_out_charts(monkeypatch)
 
 
 @pytest.fixture(scope="session")

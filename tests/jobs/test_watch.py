@@ -44,7 +44,7 @@ from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 from tests.support.sqs_server import fast_sqs_server
 
-pytestmark = pytest.mark.s3
+pytestmark = [pytest.mark.s3, pytest.mark.usefixtures("undrawn_charts")]
 
 
 @pytest.fixture(scope="module")

@@ -90,6 +90,7 @@ def test_a_failure_of_the_lake_reaches_all_channels_once_a_day(
     assert [sum(c.values()) for c in all_three.titles().values()] == [1, 1, 1]
 
 
+@pytest.mark.usefixtures("undrawn_charts")
 @pytest.mark.parametrize("down", ["slack", "mail", "webhook"])
 def test_a_channel_that_is_down_gets_it_later_and_the_others_nothing_again(
     all_three: Receivers, down: str
@@ -175,6 +176,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 SENDERS = ("post_message", "send_mail", "post_webhook")
 
 
+@pytest.mark.usefixtures("undrawn_charts")
 @pytest.mark.parametrize("killed", range(12))
 def test_after_a_crash_nothing_is_lost_and_one_message_of_one_channel_repeated_at_most(
     filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, all_three: Receivers, killed: int

@@ -26,6 +26,8 @@ from tests.support.model_builders import make_failing, make_record
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 from tests.support.telling import ALERTS, DAILY, NOW, World, a_report
 
+pytestmark = pytest.mark.usefixtures("undrawn_charts")
+
 SHOP, OTHER = "C0SHOP", "C0OTHER"
 GROUP = {"name": "Shop", "domains": ["shop.example"], "slack_channel": SHOP}
 

@@ -23,6 +23,8 @@ from dmarckit.slack import outbox
 from tests.support.slack_server import SlackServer, slack_server
 from tests.support.telling import ALERTS, DAILY, NOW, World, a_report
 
+pytestmark = pytest.mark.usefixtures("undrawn_charts")
+
 STEPS = {"alerts": 9, "digest": 8}
 """writes to the lake and posts of a run that tells two alerts, or a digest, and its summary"""
 CASES = [("alerts", n) for n in range(STEPS["alerts"])] + [("digest", n) for n in (2, 3, 4)]

@@ -37,10 +37,11 @@ from dmarckit.pages import build
 from dmarckit.pages.build import BuiltPage
 from dmarckit.pages.links import page_key
 from dmarckit.reports.model import Policy
-from dmarckit.slack import chart, outbox
+from dmarckit.slack import outbox
 from tests.support.builders import gz, make_mail, make_record, make_report, report_xml
 from tests.support.model_builders import make_failing
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer
+from tests.support.telling import leave_out_charts
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 TICKS = (0, 1, 2, 6, 7, 8, 13, 14, 30, 36, 45)  # minutes after a slot at which runners look
@@ -130,8 +131,7 @@ def install(monkeypatch: pytest.MonkeyPatch, faults: Faults) -> None:
     monkeypatch.setattr(build, "build_page", fake_page)
     monkeypatch.setattr(Location, "open", opened_once(Location.open))
     monkeypatch.setattr("dmarckit.pages.refresh_index", lambda _: None)
-    monkeypatch.setattr("dmarckit.slack.daily_chart", lambda _: b"a chart")
-    monkeypatch.setattr(chart, "alert_chart", lambda _: b"a chart")
+    leave_out_charts(monkeypatch)
 
 
 def opened_once(plain: Callable[[Location, str], Any]) -> Callable[[Location, str], Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from nbformat.v4 import new_notebook
 
 from dmarckit.core.settings import Settings, load_settings
@@ -39,6 +40,12 @@ PAGE = StoredPage(
     "overview/x.html",
     "",
 )
+
+
+def leave_out_charts(patch: pytest.MonkeyPatch) -> None:
+    """Messages carry a few bytes in place of charts that matplotlib draws."""
+    patch.setattr("dmarckit.slack.daily_chart", lambda _: b"a chart")
+    patch.setattr("dmarckit.slack.chart.alert_chart", lambda _: b"a chart")
 
 
 def a_report(
