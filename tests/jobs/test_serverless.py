@@ -182,7 +182,7 @@ def test_a_slot_that_took_too_long_or_died_is_run_again_and_once(
     world.put("one", failing=2)
     event = {"run": "alerts", "slot": SLOT.isoformat()}
     called.call({})
-    late = called.call(event | {"fault": "slow"}, seconds=60)
+    late = called.call(event | {"fault": "slow"}, seconds=40)
     assert late.outcome == "error", called.lines()
     assert late.error is not None
     hint = "; a task may take longer: dmarckit aws deploy -p Tasks alerts"

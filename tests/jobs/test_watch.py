@@ -471,7 +471,7 @@ def test_two_watchers_a_listing_and_a_kill_leave_each_mail_ingested_once(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL_SQS", fast_sqs)
     world.queue = make_queue(fast_sqs, hidden=3, tries=20)
-    count = int(os.environ.get("ARRIVALS", "2000"))  # 10,000 take 80 s
+    count = int(os.environ.get("ARRIVALS", "1000"))  # 10,000 take 80 s
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda n: world.put(f"m{n:05}", n), range(count)))
     keys = [f"m{n:05}" for n in range(count)]
