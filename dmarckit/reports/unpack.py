@@ -30,6 +30,7 @@ from dmarckit.core import (
 )
 
 CHUNK = 262_144  # bytes inflated at a time
+PACKED = 65_536  # and packed bytes that are given for that
 Path = tuple[int, ...]  # which member of which member a stream is
 _UUENCODED = re.compile(rb"(?m)^begin [0-7]{3,4} ([^\r\n]{1,255})\r?\n")
 _LINE = re.compile(rb"[^\r\n]+")
@@ -81,15 +82,18 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
 
     What follows the last member is passed over: mail gateways append to attachments.
     """
-    limits, total, rest = budget.limits, 0, packed
+    limits, total, at = budget.limits, 0, 0
     while True:
         inflater = zlib.decompressobj(wbits)
         while not inflater.eof:
+            given = inflater.unconsumed_tail  # a copy: of all that is packed it would be quadratic
+            if not given:
+                given = packed[at : at + PACKED]
+                at += len(given)
             try:
-                chunk = inflater.decompress(rest, CHUNK)
+                chunk = inflater.decompress(given, CHUNK)
             except zlib.error as error:
                 raise UnreadableReport(f"damaged packed data: {one_line(error)}") from None
-            rest = inflater.unconsumed_tail
             total += len(chunk)
             if total > limits.ratio_from and total > limits.ratio * len(packed):
                 raise LimitExceeded(
@@ -98,10 +102,10 @@ def inflated(packed: bytes, wbits: int, path: Path, budget: Budget) -> Iterator[
             budget.note(path, total)
             if chunk:
                 yield chunk
-            elif not inflater.eof and not rest:
+            elif not given and not inflater.eof:
                 raise UnreadableReport("packed data is cut off")
-        rest = inflater.unused_data
-        if wbits != 31 or rest[:2] != b"\x1f\x8b":
+        at -= len(inflater.unused_data)
+        if wbits != 31 or packed[at : at + 2] != b"\x1f\x8b":
             return
 
 

@@ -9,12 +9,15 @@ import random
 import struct
 import zipfile
 import zlib
+from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from dmarckit.core.errors import LimitExceeded, UnreadableReport
 from dmarckit.core.thresholds import Limits
-from dmarckit.reports.unpack import CHUNK, documents, packing
+from dmarckit.reports.unpack import CHUNK, PACKED, Budget, documents, inflated, packing
 from tests.support.builders import WRAPPINGS, gz, zipped
 
 XML = b"<feedback>" + bytes(range(32, 127)) * 20 + b"</feedback>"
@@ -102,6 +105,43 @@ def test_one_damaged_member_does_not_spoil_the_others() -> None:
 def test_a_small_gzip_member_before_a_large_one_is_streamed() -> None:
     (document,) = documents(gz(b"<feedback>") + gz(LARGE), "report.xml.gz", Limits())
     assert max(map(len, document.open())) <= CHUNK
+
+
+@given(st.lists(st.binary(max_size=3 * PACKED), min_size=1, max_size=4), st.binary(max_size=40))
+@settings(max_examples=30, deadline=None)
+def test_gzip_members_may_end_anywhere(contents_: list[bytes], after: bytes) -> None:
+    """Also where the packed bytes are cut for the inflater; what follows them is passed over."""
+    hypothesis.assume(not after.startswith(b"\x1f\x8b"))
+    packed = b"".join(map(gz, contents_)) + after
+    inflated_ = inflated(packed, 31, (0,), Budget(Limits()))
+    assert b"".join(inflated_) == b"".join(contents_)
+
+
+def test_each_packed_byte_is_given_a_few_times_however_many_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = 0
+
+    class Counting:
+        def __init__(self, wbits: int) -> None:
+            self.inflater = decompressobj(wbits)
+
+        def decompress(self, packed: bytes, most: int) -> bytes:
+            nonlocal given
+            given += len(packed)
+            return self.inflater.decompress(packed, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.inflater, name)
+
+    decompressobj = zlib.decompressobj
+    monkeypatch.setattr("dmarckit.reports.unpack.zlib.decompressobj", Counting)
+    numbers = random.Random(1).sample(range(10**9), 200_000)
+    document = b"".join(b"<count>%d</count>\n" % number for number in numbers)
+    packed = gz(document)
+    assert len(packed) > 5 * PACKED
+    assert b"".join(inflated(packed, 31, (0,), Budget(Limits()))) == document
+    assert given < 5 * len(packed)
 
 
 def test_an_encrypted_archive_says_so() -> None:
