@@ -156,9 +156,8 @@ class Walk:
     parts: int = 0
     header_bytes: int = 0
 
-    def visit(self, part: Part, depth: int, mails: int) -> None:
-        """Collect the leaves of a part within so many multiparts and mails."""
-        kind = part.content_type
+    def visit(self, part: Part, kind: str, depth: int, mails: int) -> None:
+        """Collect the leaves of a part, of this type, within so many multiparts and mails."""
         if children := list(self._children(part)) if kind.startswith("multipart/") else []:
             if depth >= DEPTH:
                 raise LimitExceeded(f"MIME parts are nested deeper than {DEPTH} levels")
@@ -169,14 +168,15 @@ class Walk:
                 if failure_report and not inner.startswith("multipart/"):
                     self._keep(child, inner)
                 else:
-                    self.visit(child, depth + 1, mails)
+                    self.visit(child, inner, depth + 1, mails)
         elif kind in ("message/rfc822", "message/global"):
             if mails >= self.limits.nesting:
                 raise LimitExceeded(
                     f"mails are nested deeper than {self.limits.nesting} levels (limit 'nesting')"
                 )
             body = part.decoded
-            self.visit(split_parts(body, message_start(body[:4096]), len(body)), depth, mails + 1)
+            inside = split_parts(body, message_start(body[:4096]), len(body))
+            self.visit(inside, inside.content_type, depth, mails + 1)
         elif not kind.startswith(_NOT_REPORTS):
             self._keep(part, "text/plain" if kind.startswith("multipart/") else kind)
 
@@ -275,7 +275,7 @@ def read_mail(raw: bytes, limits: Limits, authserv_id: str = "amazonses.com") ->
     part = split_parts(raw, message_start(raw[:4096]), len(raw))
     headers = part.headers
     walk = Walk(limits)
-    walk.visit(part, 0, 0)
+    walk.visit(part, part.content_type, 0, 0)
     return Mail(
         from_domain=_from_domain(headers.get("from")),
         verdict=verdict(headers, authserv_id),

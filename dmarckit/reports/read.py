@@ -64,6 +64,11 @@ _CONTAINERS = (
 )  # fmt: skip
 """what a report may be wrapped in and cannot be read of: first bytes, types, ends of names"""
 _JSON = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?\s*[\[{]")
+NEITHER = "neither an aggregate report (XML) nor a TLS report (JSON)"
+PROSE_BYTES = 4_000  # longest text that is known by one look at it
+_PROSE = re.compile(  # what people write beside a report: no markup, archive, mail, or base64
+    rb"(?!BZh|x\^)[A-Za-z][A-Za-z0-9+/=\s]*+[!\"#$%'()*,.;?@_-][\t\r\n -%'-9;=?-~]*+"
+)
 
 
 def read_object(
@@ -214,6 +219,9 @@ class _DocumentReader:
 
     def _attachment(self, attachment: Attachment, depth: int) -> Iterator[Report | Unreadable]:
         name = attachment.name or attachment.content_type
+        if len(attachment.payload) <= PROSE_BYTES and _PROSE.fullmatch(attachment.payload):
+            yield _refused(name, NotAReport(NEITHER))
+            return
         said = ""
         try:
             for document in documents(attachment.payload, name, self.limits, self.budget):
@@ -259,7 +267,7 @@ class _DocumentReader:
                 return
             if b"\0" in first[:4096]:
                 raise NotAReport(f"{WRAPPED} a form that is not known")
-            raise NotAReport("neither an aggregate report (XML) nor a TLS report (JSON)")
+            raise NotAReport(NEITHER)
 
 
 def _wrapping(attachment: Attachment) -> str:

@@ -6,10 +6,11 @@ import base64
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings as tried, strategies as st
 
 from dmarckit.core.settings import load_settings
 from dmarckit.ingest.ingest import ingest_mails
-from dmarckit.reports.model import Unreadable
+from dmarckit.reports.model import Attachment, Mail, Unreadable, Verdict
 from dmarckit.reports.read import read_object, read_reports
 from tests.support.builders import make_mail, report_xml, zipped
 from tests.support.model_builders import make_report
@@ -122,6 +123,23 @@ def test_a_report_beside_a_wrapping_is_read() -> None:
     raw = make_mail(report_xml(make_report()), body="-----BEGIN PGP MESSAGE-----")
     (found,) = read_reports(read_object(raw, "m"))
     assert not isinstance(found, Unreadable)
+
+
+PIECES = (
+    "a word", "This is a report.", "x", " ", ".", ":", "\r\n", "<feedback>", "&lt;feedback>", "{",
+    "[", "From: a", "From a b\n", "BZh", "x^", "QUJD" * 12, report_xml(make_report()).decode(),
+    base64.b64encode(report_xml(make_report())).decode(), "\0", "\t", "é",
+)  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=5).map("".join))
+@tried(max_examples=300, deadline=None)
+def test_prose_is_known_by_one_look_and_nothing_else_is_taken_for_it(text: str) -> None:
+    mail = Mail(None, Verdict(), (Attachment("note.txt", "text/plain", text.encode()),))
+    found = list(read_reports(mail))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dmarckit.reports.read.PROSE_BYTES", -1)
+        assert list(read_reports(mail)) == found
 
 
 def test_other_mail_is_no_report_whatever_its_authentication(tmp_path: Path) -> None:
