@@ -1,8 +1,9 @@
 """Aggregate reports: XML bytes → `AggregateReport` (RFC 7489 appendix C, RFC 9990).
 
-Strict first: the bytes go to xmltodict as they are (`feed` keeps the records out of its
-dicts). Tolerant second: what is not well-formed is repaired as text, and read again. A report
-must say its period; all else may be missing, with a warning where the RFC requires it.
+Strict first: what is of the common form is looked up (`quick`), all else goes to xmltodict as it is
+(`feed` keeps the records out of its dicts). Tolerant second: what is not well-formed is repaired as
+text, and read again. A report must say its period; all else may be missing, with a warning where
+the RFC requires it.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def report_of(
     namespace: str | None = None,
     named: Named = NOTHING_NAMED,
 ) -> AggregateReport:
-    """Return the report whose head (everything but its records) xmltodict gave as `head`.
+    """Return the report whose head (everything but its records) is `head`, as xmltodict gives it.
 
     Raises `UnreadableReport` when it does not say its period, `NotAReport` when it has
     nothing of a DMARC report but the name of its root.
@@ -151,7 +152,7 @@ def _percent(text: str, warnings: Warnings) -> int | None:
 
 
 class _Fields:
-    """The elements of one element of the head, which xmltodict parsed."""
+    """The elements of one element of the head, as xmltodict gives them."""
 
     def __init__(self, reader: Elements, tree: Any, name: str) -> None:
         self._reader = reader
