@@ -407,6 +407,8 @@ def _read_by_pool(
         size = sum(f.result().size for f in read if not f.exception()) if helping else 0
         most = 6 * workers if size < BATCH_BYTES else 0  # chunks that wait
         while parts and running < 2 * workers and len(waiting) < most:
+            if helping and running >= len(parts):  # the pool has enough to do until all are read
+                break
             part = parts.popleft()
             notes.note(part)
             waiting.append((_submit(pool, task, part), part))
