@@ -28,6 +28,14 @@ from tests.support.page_notebooks import write_notebook
 from tests.support.slack_server import CHANNEL, TOKEN, SlackServer, slack_server
 
 NOW = datetime.now(UTC)
+
+
+@pytest.fixture(autouse=True)
+def today(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page's kernel asks the clock, which may have passed midnight since the tests began."""
+    monkeypatch.setitem(globals(), "NOW", datetime.now(UTC))
+
+
 DAILY = Schedule(name="daily", notebook="overview", parameters={"days": 7}, alerts=2)
 
 

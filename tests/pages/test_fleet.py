@@ -110,7 +110,7 @@ def test_a_page_is_built_again_when_something_it_shows_has_changed(
     assert run() == both
     monkeypatch.setattr(inputs, "code_hash", lambda: "edited")
     assert run() == both
-    storage._path("domain/a.example/2026-11-24.html").unlink()
+    storage.delete("domain/a.example/2026-11-24.html")
     assert run() == ["a.example"]
 
 
