@@ -13,7 +13,7 @@ def run() -> None:
     if "lab" not in sys.argv:  # people may compute there
         # numpy's threads for matrices, which nothing uses, turn in circles while it is imported
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Arrow's own way to get memory takes longer for what an ingest makes, and a fifth more of it
+    # Arrow's own way to get memory takes longer for what an ingest makes, and a tenth more of it
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from dmarckit.cli.main import main
 
