@@ -402,7 +402,7 @@ def test_a_process_ends_in_silence(command: str, tmp_path: Path) -> None:
     assert said == [], "such as libraries that miss their garbage"
 
 
-def process_of(work: str) -> subprocess.CompletedProcess[str]:
+def process_of(work: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """A process whose command does this."""
     code = (
         "import atexit, sys, threading, time, dmarckit.cli.main as cli\n"
@@ -410,7 +410,8 @@ def process_of(work: str) -> subprocess.CompletedProcess[str]:
         f"def main():\n    {work}\n"
         "cli.main = main\nrun()"
     )
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | variables)
 
 
 @pytest.mark.parametrize("status", [0, 1, 2])
@@ -426,6 +427,15 @@ def test_a_process_ends_with_its_status_and_all_its_output(status: int) -> None:
 def test_a_process_ends_once_its_threads_have() -> None:
     ended = process_of("threading.Thread(target=lambda: (time.sleep(0.2), print('late'))).start()")
     assert (ended.returncode, ended.stdout) == (0, "late\n")
+
+
+def test_libraries_start_no_threads_for_matrices_unless_people_compute() -> None:
+    names = ("OPENBLAS_NUM_THREADS", "ARROW_DEFAULT_MEMORY_POOL")
+    show = f"import os; print(*map(os.environ.get, {names}))"
+    assert process_of(show, "ingest").stdout == "1 system\n"
+    assert process_of(show, "lab", OPENBLAS_NUM_THREADS="4").stdout == "4 system\n"
+    chosen = {"OPENBLAS_NUM_THREADS": "2", "ARROW_DEFAULT_MEMORY_POOL": "mimalloc"}
+    assert process_of(show, "ingest", **chosen).stdout == "2 mimalloc\n"
 
 
 def test_a_process_whose_command_fails_says_why() -> None:
