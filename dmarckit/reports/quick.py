@@ -24,7 +24,7 @@ from dmarckit.reports.values import IPV4, KNOWN, Warnings, address
 
 REMEMBERED = 10_000  # blocks of each kind that are remembered; then all are forgotten
 BLOCK_BYTES = 2_000  # longest block that is read here
-HEAD_BYTES = 20_000  # longest head that is left to xmltodict alone
+HEAD_BYTES = 20_000  # longest head of the common form
 RECORD_BYTES = 50_000  # longest record that is waited for when a chunk ends within it
 
 _TEXT = rb"[ !-%'-;=?-~]"  # printable ASCII without < > &
