@@ -28,7 +28,7 @@ def run() -> None:
 def end(status: str | int | None) -> None:
     """End the process, without taking the libraries apart, which takes up to half a second.
 
-    Where a thread still works, or the output cannot be written, Python ends it as ever.
+    Where another thread is left, or the output cannot be written, Python ends it as ever.
     """
     others = {thread for thread in threading.enumerate() if not thread.daemon}
     if others == {threading.main_thread()} and not isinstance(status, str):

@@ -135,8 +135,9 @@ class FolderStorage:
                     _write_new(path, data, mode)  # a reader may see half of it
                 except FileExistsError:
                     return False
-            finally:
-                os.unlink(temporary)
+            finally:  # whoever has the key has it, even where the other name stays
+                with contextlib.suppress(OSError):
+                    os.unlink(temporary)
             return True
 
     def delete(self, key: str) -> None:

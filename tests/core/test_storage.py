@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import stat
@@ -250,6 +251,19 @@ def test_a_file_that_goes_while_they_are_listed_is_not_listed(tmp_path: Path) ->
     assert next(listed).key == "a"
     (tmp_path / "b").unlink()
     assert [item.key for item in listed] == ["c"]
+
+
+def test_a_key_is_put_new_even_where_the_temporary_file_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", path)
+
+    storage = FolderStorage(tmp_path)
+    monkeypatch.setattr(os, "unlink", refuse)
+    assert storage.put_new("a", b"x", content_type="text/plain")
+    assert not storage.put_new("a", b"y", content_type="text/plain")
+    assert [item.key for item in storage.list()] == ["a"]
 
 
 def test_a_write_that_fails_leaves_no_file_behind(tmp_path: Path) -> None:
